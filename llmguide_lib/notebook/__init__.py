@@ -1,0 +1,8 @@
+"""What a notebook calls besides its subject: start, language, printing, verdicts on claims, a live training curve."""
+
+from .monitor import Monitor
+from .printing import difference, show
+from .session import chapter, language, say, start
+from .verdicts import Decision, decide
+
+__all__ = ["Decision", "Monitor", "chapter", "decide", "difference", "language", "say", "show", "start"]
