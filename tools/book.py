@@ -68,6 +68,15 @@ def run_assignments(manifest: Manifest, options: argparse.Namespace) -> int:
     return 0
 
 
+def run_grade(manifest: Manifest, options: argparse.Namespace) -> int:
+    from bookbuilder.assignments import grade, make_assignments
+
+    course = options.out or manifest.root / "classroom" / "_build"
+    make_assignments(manifest, course)
+    print(grade(course))
+    return 0
+
+
 def run_workspace(manifest: Manifest, options: argparse.Namespace) -> int:
     from bookbuilder.workspace import make_workspace
 
@@ -97,6 +106,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     assignments = commands.add_parser("assignments")
     assignments.add_argument("--out", type=Path)
     assignments.set_defaults(run=run_assignments)
+    grade = commands.add_parser("grade")
+    grade.add_argument("--out", type=Path)
+    grade.set_defaults(run=run_grade)
     workspace = commands.add_parser("workspace")
     workspace.add_argument("--lang", choices=LANGUAGES, default="en")
     workspace.add_argument("--out", type=Path)
