@@ -28,7 +28,7 @@ def show(*values: object, **named: object) -> None:
 
 
 def difference(first: Tensor, second: Tensor, tolerance: float = NEGLIGIBLE) -> str:
-    """How far two tensors are apart: "equal" (integers and booleans), "< 1e-12", or the order of the largest difference.
+    """How far two tensors are apart: "equal" (integers, booleans), "< 1e-12", or the order of the largest difference.
 
     Floats never read "equal": whether the last bits agree depends on the machine.
 

@@ -45,11 +45,11 @@ def compose(
 ) -> nbformat.NotebookNode:
     """The notebook of one language and edition, without outputs."""
     kind = source.path.stem
-    points = {item.options["exercise"]: item.options["points"] for item in source.items if _is_exercise(item)}
+    points = {item.options["exercise"]: item.options.get("points", 0) for item in source.items if _is_exercise(item)}
     cells = [_title(chapter, kind, lang), _start(manifest, chapter, kind, lang, edition)]
     for item in source.items:
         if "answer" in item.options:
-            cells.extend(_answer(item, points[item.options["exercise"]], edition))
+            cells.extend(_answer(item, points.get(item.options["exercise"], 0), edition))
         elif item.is_code:
             cells.append(_code(item.id, item.cell.text, item.options))
         else:
@@ -119,8 +119,9 @@ def _prose(item: Item, lang: str) -> nbformat.NotebookNode:
 
 def _with_card(text: str, options: dict, lang: str) -> str:
     heading, _, body = text.partition("\n")
-    dots = "●" * options["difficulty"] + "○" * (3 - options["difficulty"])
-    return f"{heading}\n\n*{TEXTS['card'][lang].format(dots, options['minutes'], options['points'])}*\n{body}"
+    level, minutes, points = (options.get(key, 0) for key in ("difficulty", "minutes", "points"))
+    card = TEXTS["card"][lang].format("●" * level + "○" * (3 - level), minutes, points)
+    return f"{heading}\n\n*{card}*\n{body}"
 
 
 def hints(text: str) -> list[str]:

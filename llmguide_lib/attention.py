@@ -1,0 +1,317 @@
+"""Attention: masks, the equation written out, the fused path, several heads, and a cache for generation.
+
+Shape letters: B batch, T queries, S keys, D d_model, H heads, G key-value heads, K head_dim.
+A mask is boolean everywhere, and True means "may attend".
+
+Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2, https://arxiv.org/abs/1706.03762
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def causal_mask(num_queries: int, num_keys: int | None = None, *, device=None) -> Bool[Tensor, "T S"]:
+    """Each query may attend to itself and to what came before.
+
+    Where there are more keys than queries, the queries are the last positions: row t may see the
+    first ``num_keys - num_queries + t + 1`` keys, as generation with a cache needs it.
+
+    Raises:
+        ValueError: a size is not positive, or there are fewer keys than queries.
+
+    Example:
+        >>> causal_mask(2, 3).int().tolist()
+        [[1, 1, 0], [1, 1, 1]]
+    """
+    num_keys = num_queries if num_keys is None else num_keys
+    if num_queries < 1:
+        raise ValueError(f"num_queries ({num_queries}) must be positive")
+    if num_keys < num_queries:
+        raise ValueError(f"num_keys ({num_keys}) must be at least num_queries ({num_queries})")
+    ones = torch.ones(num_queries, num_keys, dtype=torch.bool, device=device)
+    return ones.tril(num_keys - num_queries)
+
+
+def padding_mask(lengths: Int[Tensor, "B"], num_keys: int) -> Bool[Tensor, "B 1 S"]:
+    """Every query may attend to the real tokens of its own text: the first ``lengths[b]`` keys of text b.
+
+    The middle axis is 1, so that ``&`` with a causal mask (T, S) gives (B, T, S).
+
+    Raises:
+        ValueError: a length is negative or larger than ``num_keys``.
+
+    Example:
+        >>> padding_mask(torch.tensor([1, 3]), 3).int().tolist()
+        [[[1, 0, 0]], [[1, 1, 1]]]
+    """
+    if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= num_keys:
+        raise ValueError(f"lengths ({lengths.tolist()}) must be between 0 and num_keys ({num_keys})")
+    return (torch.arange(num_keys, device=lengths.device) < lengths[:, None])[:, None]
+
+
+def attention(
+    query: Float[Tensor, "*q T K"],
+    key: Float[Tensor, "*k S K"],
+    value: Float[Tensor, "*v S V"],
+    mask: Bool[Tensor, "*m T S"] | Bool[Tensor, "*m 1 S"] | None = None,
+    *,
+    bias: Float[Tensor, "..."] | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> tuple[Float[Tensor, "*o T V"], Float[Tensor, "*w T S"]]:
+    r"""Scaled dot-product attention, written out: a weighted mean of the values for each query.
+
+    .. math:: \operatorname{softmax}(Q K^\top / \sqrt{d_k} + \text{bias}) V
+
+    A query that may attend to no key gets weights and output zero, and no gradient.
+
+    Args:
+        query, key, value: leading dimensions broadcast; the value may be of another width than the key.
+        mask: True where query t may attend to key s; None means everywhere.
+        bias: added to the scaled scores (relative positions).
+        scale: what the scores are multiplied by; None means 1 / sqrt(d_k).
+        dropout: probability of dropping a weight; the caller passes 0 outside training.
+    Returns:
+        output and weights.
+    Raises:
+        ValueError: widths of query and key or numbers of keys and values differ, or the mask is not
+            boolean or does not end in (T, S).
+    Source: Vaswani et al. 2017, equation 1.
+    """
+    _check_shapes(query, key, value, mask)
+    scores = query @ key.mT * _scale(query, scale)  # (..., T, S)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        # The lowest finite value, not -inf: softmax of a row of -inf is NaN, and NaN times zero stays NaN.
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, 0.0)  # a fully masked row is uniform until here
+    return F.dropout(weights, dropout) @ value, weights
+
+
+def fused_attention(
+    query: Float[Tensor, "*q T K"],
+    key: Float[Tensor, "*k S K"],
+    value: Float[Tensor, "*v S V"],
+    mask: Bool[Tensor, "*m T S"] | Bool[Tensor, "*m 1 S"] | None = None,
+    *,
+    bias: Float[Tensor, "..."] | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> tuple[Float[Tensor, "*o T V"], None]:
+    """The same output as ``attention`` from PyTorch's fused kernel, which never stores the weights; they are None."""
+    _check_shapes(query, key, value, mask)
+    if bias is not None:
+        lowest = torch.finfo(query.dtype).min
+        seen = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, lowest)
+    else:
+        seen = mask
+    output = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=seen, dropout_p=dropout, scale=_scale(query, scale)
+    )
+    if mask is not None:
+        output = output.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
+    return output, None
+
+
+class Core(Protocol):
+    """What a ``MultiHeadAttention`` computes inside each head: ``attention`` or ``fused_attention``, or one's own."""
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, dropout: float = 0.0
+    ) -> tuple[Tensor, Tensor | None]: ...
+
+
+class KVCache:
+    """Keys and values of the tokens read so far, one pair per layer; it owns the position of the next token.
+
+    Every layer appends its keys and values of the new tokens; when the last layer has done so, the
+    position moves on. So all layers of one forward pass see the same ``length``.
+
+    Args:
+        num_layers: how many attention layers share the cache.
+        max_seq_len: how many tokens it can hold.
+    Raises:
+        ValueError: a size is not positive.
+
+    Example:
+        >>> cache = KVCache(num_layers=1, max_seq_len=8)
+        >>> keys, values = cache.append(0, torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
+        >>> cache.length, keys.shape
+        (3, torch.Size([1, 2, 3, 4]))
+    """
+
+    def __init__(self, num_layers: int, max_seq_len: int) -> None:
+        for name, size in (("num_layers", num_layers), ("max_seq_len", max_seq_len)):
+            if size < 1:
+                raise ValueError(f"{name} ({size}) must be positive")
+        self.num_layers = num_layers
+        self.max_seq_len = max_seq_len
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.length = 0
+        self._stored: list[tuple[Tensor, Tensor] | None] = [None] * self.num_layers
+
+    def append(
+        self, layer: int, key: Float[Tensor, "B G T K"], value: Float[Tensor, "B G T K"]
+    ) -> tuple[Float[Tensor, "B G S K"], Float[Tensor, "B G S K"]]:
+        """Stores the new keys and values of one layer and returns all of it, old and new.
+
+        Raises:
+            ValueError: no such layer, no room, or a shape or dtype other than what is stored.
+        """
+        if not 0 <= layer < self.num_layers:
+            raise ValueError(f"layer ({layer}) must be below num_layers ({self.num_layers})")
+        end = self.length + key.shape[2]
+        if end > self.max_seq_len:
+            raise ValueError(f"{end} tokens do not fit: max_seq_len of this cache is {self.max_seq_len}")
+        stored = self._stored[layer] or self._allocate(layer, key)
+        for name, new, old in (("key", key, stored[0]), ("value", value, stored[1])):
+            if new.shape[:2] != old.shape[:2] or new.shape[3] != old.shape[3] or new.dtype != old.dtype:
+                raise ValueError(
+                    f"{name} {tuple(new.shape)} {new.dtype} does not belong to this cache, which holds (batch, heads, "
+                    f"_, width) = {(*old.shape[:2], '_', old.shape[3])} {old.dtype}"
+                )
+            old[:, :, self.length : end] = new
+        if layer == self.num_layers - 1:
+            self.length = end
+        return stored[0][:, :, :end], stored[1][:, :, :end]
+
+    def _allocate(self, layer: int, key: Tensor) -> tuple[Tensor, Tensor]:
+        batch, heads, _, width = key.shape
+        pair = (
+            key.new_empty(batch, heads, self.max_seq_len, width),
+            key.new_empty(batch, heads, self.max_seq_len, width),
+        )
+        self._stored[layer] = pair
+        return pair
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention in several heads: project, split, attend in each head, merge, project.
+
+    With fewer key-value heads than heads (grouped queries), each key-value head serves ``num_heads /
+    num_kv_heads`` neighbouring heads.
+
+    Args:
+        d_model: width of the input and the output.
+        num_heads: number of query heads; must divide ``d_model`` unless ``head_dim`` is given.
+        num_kv_heads: number of key-value heads; None means as many as heads.
+        head_dim: width of one head; None means ``d_model / num_heads``.
+        bias: whether the four projections have a bias.
+        dropout: probability of dropping an attention weight in training.
+        core: what computes attention inside the heads.
+    Raises:
+        ValueError: sizes that do not divide.
+    Source: Vaswani et al. 2017, section 3.2.2; grouped queries: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_kv_heads: int | None = None,
+        *,
+        head_dim: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        core: Core = fused_attention,
+    ) -> None:
+        super().__init__()
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if num_heads < 1 or (head_dim is None and d_model % num_heads):
+            raise ValueError(f"d_model ({d_model}) must be a multiple of num_heads ({num_heads})")
+        if num_kv_heads < 1 or num_heads % num_kv_heads:
+            raise ValueError(f"num_heads ({num_heads}) must be a multiple of num_kv_heads ({num_kv_heads})")
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
+        self.head_dim = head_dim or d_model // num_heads
+        self.dropout = dropout
+        self.core = core
+        self.q_proj = nn.Linear(d_model, num_heads * self.head_dim, bias=bias)
+        self.k_proj = nn.Linear(d_model, num_kv_heads * self.head_dim, bias=bias)
+        self.v_proj = nn.Linear(d_model, num_kv_heads * self.head_dim, bias=bias)
+        self.out_proj = nn.Linear(num_heads * self.head_dim, d_model, bias=bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        context: Float[Tensor, "B S D"] | None = None,
+        mask: Bool[Tensor, "..."] | None = None,
+        cache: KVCache | None = None,
+        layer: int = 0,
+    ) -> Float[Tensor, "B T D"]:
+        """Mixes the context's vectors for each vector of ``x``.
+
+        Args:
+            x: what asks.
+            context: what is asked; None means ``x`` itself (self-attention).
+            mask: (T, S), one for all; (B, T, S), one per text; or (B, H, T, S), one per head.
+            cache: keys and values of earlier tokens; the new ones are appended under ``layer``.
+            layer: place of this module in the cache.
+        Raises:
+            ValueError: the mask has other than 2, 3 or 4 axes, or does not fit.
+        """
+        query, key, value = self._heads(x, context, cache, layer)
+        dropout = self.dropout if self.training else 0.0
+        output, _ = self.core(query, key, value, _per_head(mask), dropout=dropout)
+        return self.out_proj(output.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, D)
+
+    def weights(
+        self, x: Float[Tensor, "B T D"], context: Float[Tensor, "B S D"] | None = None, mask: Tensor | None = None
+    ) -> Float[Tensor, "B H T S"]:
+        """The attention weights of every head, for looking at."""
+        query, key, value = self._heads(x, context, None, 0)
+        return attention(query, key, value, _per_head(mask))[1]
+
+    def _heads(
+        self, x: Tensor, context: Tensor | None, cache: KVCache | None, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        context = x if context is None else context
+        query = self._split(self.q_proj(x), self.num_heads)  # (B, H, T, K)
+        key = self._split(self.k_proj(context), self.num_kv_heads)  # (B, G, S, K)
+        value = self._split(self.v_proj(context), self.num_kv_heads)
+        if cache is not None:
+            key, value = cache.append(layer, key, value)
+        repeats = self.num_heads // self.num_kv_heads
+        if repeats > 1:  # head h reads key-value head h // repeats
+            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+        return query, key, value
+
+    def _split(self, x: Tensor, num_heads: int) -> Tensor:
+        return x.unflatten(-1, (num_heads, self.head_dim)).transpose(1, 2)  # (B, T, D) -> (B, H, T, K)
+
+
+def _per_head(mask: Tensor | None) -> Tensor | None:
+    """Gives a mask per text its head axis; without it, (B, T, S) would broadcast as (H, T, S) where B equals H."""
+    if mask is None or mask.ndim in (2, 4):
+        return mask
+    if mask.ndim == 3:
+        return mask[:, None]
+    raise ValueError(f"mask {tuple(mask.shape)} must have the shape (T, S), (B, T, S) or (B, H, T, S)")
+
+
+def _scale(query: Tensor, scale: float | None) -> float:
+    return 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+
+
+def _check_shapes(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(f"query {tuple(query.shape)} and key {tuple(key.shape)} must have the same last size")
+    if key.shape[-2] != value.shape[-2]:
+        raise ValueError(f"key {tuple(key.shape)} and value {tuple(value.shape)} must have the same number of rows")
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask has dtype {mask.dtype}, it must be boolean, True where a query may attend")
+    if mask.shape[-1] != key.shape[-2] or mask.shape[-2] not in (1, query.shape[-2]):
+        raise ValueError(f"mask {tuple(mask.shape)} must end in (T, S) = {(query.shape[-2], key.shape[-2])}")

@@ -1,0 +1,16 @@
+"""What every test shares: float64, one seed, pictures without a screen."""
+
+import matplotlib.pyplot
+import pytest
+import torch
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _float64_and_seed():
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+    matplotlib.pyplot.close("all")
