@@ -210,7 +210,7 @@ MISTAKES = [
     ("exercises", ' answer="add"', "", r"exercise 'add' without an answer cell"),
     ("exercises", "# BEGIN SOLUTION", "# BEGIN", r"answer cell without a solution"),
     ("manifest", 'claims = ["2.1a"]', 'claims = ["2.1a", "2.1b"]', r"claim 2.1b: book.toml lists it"),
-    ("manifest", 'status = "finished"', 'status = "planned"', r"01_sample:1: not a finished chapter"),
+    ("manifest", 'status = "finished"', 'status = "planned"', r"01_sample:1: not a chapter"),
 ]
 
 

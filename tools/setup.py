@@ -8,7 +8,7 @@ if sys.version_info < (3, 11):
     sys.exit(
         "This book needs Python 3.11 or newer, and this is Python %d.%d. Install a newer one from python.org or with "
         "your system's package manager, then run it by name, for example: python3.11 tools/setup.py lab"
-        % sys.version_info[:2]
+        % sys.version_info[:2]  # no f-string: Python 2 reads this line
     )
 
 from installer.commands import main

@@ -39,10 +39,10 @@ def check(manifest: Manifest) -> tuple[list[Problem], list[Problem]]:
 
 
 def _unlisted(manifest: Manifest) -> Iterator[Problem]:
-    listed = {chapter.slug for chapter in manifest.finished}
+    listed = {chapter.slug for chapter in manifest.chapters if chapter.status != "planned"}
     for folder in sorted(path for path in manifest.src.iterdir() if path.is_dir()):
         if folder.name not in listed:
-            yield Problem(folder, 1, "not a finished chapter of book.toml", "list it there or remove it")
+            yield Problem(folder, 1, "not a chapter of book.toml with this status", "list it there or remove it")
 
 
 def _item_problems(source: Source) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 LANGUAGES = ("en", "zh")
 KINDS = ("lesson", "exercises")
-STATUSES = ("finished", "planned")
+STATUSES = ("finished", "draft", "planned")  # a draft has sources and is not built yet
 
 
 class BookError(Exception):
