@@ -7,7 +7,7 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2, https://a
 """
 
 import math
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -121,12 +121,8 @@ def fused_attention(
     return output, None
 
 
-class Core(Protocol):
-    """What a ``MultiHeadAttention`` computes inside each head: ``attention`` or ``fused_attention``, or one's own."""
-
-    def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, dropout: float = 0.0
-    ) -> tuple[Tensor, Tensor | None]: ...
+# What a MultiHeadAttention computes inside its heads: `attention`, `fused_attention`, or one with their signature.
+Core = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 class KVCache:

@@ -48,7 +48,7 @@ def heatmaps(
     figure, axes = _subplots(len(matrices))
     top = max(float(matrix.max()) for matrix in matrices.values()) if top is None else top
     for axis, (name, matrix) in zip(axes, matrices.items(), strict=True):
-        picture = axis.imshow(matrix.detach().cpu(), cmap="Blues", vmin=0, vmax=top)
+        picture = axis.imshow(matrix.detach().cpu().numpy(), cmap="Blues", vmin=0, vmax=top)
         axis.set(title=name, xlabel=xlabel, ylabel=ylabel)
         if columns is not None:
             axis.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor")
@@ -59,12 +59,12 @@ def heatmaps(
 
 
 def curves(
-    values: Mapping[str, Sequence[float]],
-    x: Mapping[str, Sequence[float]] | Sequence[float],
+    values: Mapping[str, Sequence[float | int]],
+    x: Mapping[str, Sequence[float | int]] | Sequence[float | int],
     *,
     xlabel: str = "",
     ylabel: str = "",
-    levels: Mapping[str, float] | None = None,
+    levels: Mapping[str, float | int] | None = None,
     log: str = "",
 ) -> "Figure":
     """Curves over a common axis, and horizontal lines to compare them with.
@@ -109,7 +109,7 @@ class TokenMap:
         ValueError: the numbers of words and weights differ, or ``marked`` is not a position.
     """
 
-    def __init__(self, words: Sequence[str], weights: Sequence[float], marked: int | None = None) -> None:
+    def __init__(self, words: Sequence[str], weights: Sequence[float | int], marked: int | None = None) -> None:
         if len(words) != len(weights):
             raise ValueError(f"words has {len(words)} entries, weights has {len(weights)}")
         if marked is not None and not 0 <= marked < len(words):

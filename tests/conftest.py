@@ -1,5 +1,6 @@
 """What every test shares: float64, one seed, pictures without a screen."""
 
+import jaxtyping
 import matplotlib.pyplot
 import pytest
 import torch
@@ -14,3 +15,11 @@ def _float64_and_seed():
     yield
     torch.set_default_dtype(torch.float32)
     matplotlib.pyplot.close("all")
+
+
+@pytest.fixture
+def unchecked():
+    """Annotated shapes are not checked, as for a user: the library's own messages must come through."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

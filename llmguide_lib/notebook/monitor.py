@@ -42,10 +42,10 @@ class Monitor:
 
     def __init__(
         self,
-        seconds: float,
+        seconds: float | int,
         *,
         max_steps: int | None = None,
-        baselines: Mapping[str, float] | None = None,
+        baselines: Mapping[str, float | int] | None = None,
         label: str = "loss",
     ) -> None:
         if not seconds > 0:
@@ -74,7 +74,7 @@ class Monitor:
                 self._view.update(self._left(spent))
                 drawn = time.perf_counter()
 
-    def record(self, **values: float) -> None:
+    def record(self, **values: float | int) -> None:
         """Notes values of this step, each under the name of its curve."""
         for name, value in values.items():
             self.records.setdefault(name, []).append((self.step, value))
