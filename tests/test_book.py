@@ -330,7 +330,8 @@ def test_the_book_checks():
 def run_nbval(*paths):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", "--nbval"]
     command += ["--nbval-current-env", "--nbval-cell-timeout=180", "-c", os.devnull, *map(str, paths)]
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT)
+    environment = execute.kernel_environment()
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT, env=environment)
 
 
 @pytest.mark.parametrize("chapter", MANIFEST.finished, ids=lambda chapter: chapter.slug)

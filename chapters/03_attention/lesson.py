@@ -11,7 +11,7 @@
 #
 # A neural network is a fixed list of multiplications and additions. How can a *fixed* list fetch something from a
 # place that is different in every text?
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="70f9dc15"
 # ## 一个你现在还答不出的问题
 #
 # 有人给你念一段英文文档，念到半句停住了：
@@ -27,7 +27,7 @@
 # %% [markdown] lang="en" name="guess-store" role="prediction"
 # **Write down your guess.** Suppose that every earlier word may leave a note for later words. What must the note say
 # so that the right one can be found, and what must the searching word bring along?
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="37b30a10"
 # **先写下你的猜测。** 假设前面的每个词都可以给后面的词留一张纸条。纸条上要写什么，才能被找到？来找的那个词，自己又要带上什么？
 # %% name="imports"
 import math
@@ -49,7 +49,7 @@ torch.set_default_dtype(torch.float64)
 # what softmax makes of any list of scores $s_1, \dots, s_S$:
 #
 # $$w_j = \frac{e^{s_j}}{\sum_i e^{s_i}}$$
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="826aaa24"
 # ## 从字典到“软”查找
 #
 # Python 字典收到一个**查询**（query），返回**键**（key）与它*相等*的那个**值**（value）。
@@ -72,7 +72,7 @@ for sharpness in (1, 3, 30):
 # The second entry has nothing that the query asks for and loses its weight as the query gets sharper. The first and the
 # third fit equally well, so they share: the answer tends to the mean of 10 and 30. Between "average of everything" and
 # "dictionary" lies a smooth path, and on a smooth path gradients can lead the way. This smooth lookup is **attention**.
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="a24bfe2f"
 # 第二条完全没有查询要找的特征，查询越“尖锐”，它分到的权重就越少。第一条和第三条同样合拍，于是平分权重，结果趋向 10 和 30 的平均。
 # 从“全部取平均”到“字典”，中间是一条平滑的路；路是平滑的，梯度就能指路。这种平滑的查找就是**注意力**（attention）。
 # %% [markdown] lang="en" name="equation"
@@ -94,7 +94,7 @@ for sharpness in (1, 3, 30):
 #
 # $T$ counts queries, $S$ counts keys. When a text attends to itself (**self-attention**), $T = S$, and $Q$, $K$, $V$ are
 # three different linear maps of the same vectors: $Q = X W_Q$, $K = X W_K$, $V = X W_V$.
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="365f243f"
 # ## 公式里的每个符号、每个形状
 #
 # 一段文字有许多位置，它们同时在查找。把查询、键、值各自按行排成矩阵：
@@ -126,7 +126,7 @@ for sharpness in (1, 3, 30):
 #
 # with $q = (2, 0, 0, 0)$. The exponentials add up to $4.086$. The output is
 # $0.665\,(1, 0) + 0.245\,(0, 1) + 0.090\,(1, 1) = (0.755, 0.335)$. Now by machine:
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="5ab6629e"
 # ## 亲手算一次
 #
 # 拿出纸笔和计算器。一个查询，三个键，$d_k = 4$，所以 $\sqrt{d_k} = 2$。设 $q = (2, 0, 0, 0)$：
@@ -153,7 +153,7 @@ show(weights=weights, output=weights @ v)
 #
 # The equation is three lines. `.mT` transposes the last two axes only, so the same function serves one text, a batch of
 # texts, or a batch of texts with several heads: whatever stands in front is carried along.
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="ebbaf81a"
 # ## 用 PyTorch 写出来
 #
 # 公式就是三行代码。`.mT` 只转置最后两个轴，前面不管有几个轴都原样带着，
@@ -175,7 +175,7 @@ def draw(*shape, seed):
 # %% [markdown] lang="en" name="scratch-proof"
 # Is it right? Two others must agree: the function of this book's library, which later chapters use, and PyTorch's own.
 # Sizes are chosen so that a mix-up of axes cannot hide: $T \ne S$ and $d_k \ne d_v$.
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="32745e96"
 # 写对了吗？要和另外两个实现对得上：一个是本书的库（后面各章都用它），一个是 PyTorch 自带的。
 # 各个尺寸有意取得互不相同，$T \ne S$，$d_k \ne d_v$，这样轴弄混了就藏不住。
 # %% name="scratch-check"

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -45,11 +46,16 @@ def execute(notebook: nbformat.NotebookNode) -> None:
         )
         try:
             # A kernel's own stderr (not the cells') only warns about unencrypted loopback connections.
-            client.execute(stderr=subprocess.DEVNULL)
+            client.execute(stderr=subprocess.DEVNULL, env=kernel_environment())
         except CellExecutionError as error:
             raise BookError(f"the notebook does not run: {error}") from None
     notebook.metadata.language_info = {"name": "python"}  # without the version of this machine's Python
     normalise(notebook)
+
+
+def kernel_environment() -> dict[str, str]:
+    """This process's environment without Python's switches for warnings: a test run's must not reach the outputs."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHONWARN")}
 
 
 def normalise(notebook: nbformat.NotebookNode) -> None:

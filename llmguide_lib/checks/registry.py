@@ -1,0 +1,106 @@
+"""What an exercise is: a reference, the inputs that tell answers apart, and the well-known wrong answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+
+Texts = Mapping[str, str]  # {"en": ..., "zh": ...}
+
+# The parts of a function's marks; a later one counts only if the earlier ones are right.
+LAYERS = {"hand": 0.25, "general": 0.5, "edge": 0.25}
+CHAPTERS = {"03_attention": "attention"}
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A well-known wrong answer that runs. It diagnoses students and it tests the check.
+
+    Attributes:
+        name: short name.
+        wrong: behaves as the exercise's answer does for somebody who makes this mistake.
+        says: which mistake it is.
+        hint: what to look at.
+        seen: where it was met.
+    """
+
+    name: str
+    wrong: object
+    says: Texts
+    hint: Texts
+    seen: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input. ``layer`` is a name of ``LAYERS``, or any other name for a value that counts alone."""
+
+    layer: str
+    name: Texts
+    arguments: Callable[[], tuple]
+
+
+def call(answer: object, arguments: tuple) -> object:
+    """How an answer that is a function is asked."""
+    return answer(*arguments)
+
+
+def entry(answer: object, arguments: tuple) -> object:
+    """How an answer that is a list of values is asked: for one of its entries."""
+    if type(answer) is not list:
+        raise TypeError(f"a list is expected, not {type(answer).__name__}")
+    return answer[arguments[0]]
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """An exercise as the engine sees it.
+
+    Attributes:
+        name, points: as in the chapter's exercises.py.
+        reference: a right answer.
+        cases: inputs, in the order in which a student should get them right.
+        misconceptions: wrong answers to be recognised.
+        ask: how the answer is asked for a case: ``call`` or ``entry``.
+        forbidden: dotted names of functions that the answer may not use.
+        tolerance: how far a number may be off.
+    """
+
+    name: str
+    points: float | int
+    reference: object
+    cases: tuple[Case, ...]
+    misconceptions: tuple[Misconception, ...]
+    ask: Callable[[object, tuple], object] = call
+    forbidden: tuple[str, ...] = ()
+    tolerance: float = 1e-9
+    shares: Mapping[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        layers = list(dict.fromkeys(case.layer for case in self.cases))
+        known = {layer: LAYERS[layer] for layer in layers if layer in LAYERS}
+        parts = known or dict.fromkeys(layers, 1.0)
+        total = sum(parts.values())
+        object.__setattr__(self, "shares", {layer: part / total for layer, part in parts.items()})
+
+
+def exercises(chapter: str) -> tuple[Exercise, ...]:
+    """All exercises of a chapter.
+
+    Raises:
+        ValueError: the chapter has none.
+    """
+    if chapter not in CHAPTERS:
+        raise ValueError(f"chapter ({chapter!r}) must be one with exercises: {', '.join(CHAPTERS)}")
+    return import_module(f".{CHAPTERS[chapter]}", __package__).EXERCISES
+
+
+def exercise(chapter: str, name: str) -> Exercise:
+    """The exercise of this name.
+
+    Raises:
+        ValueError: the chapter has no exercise of this name.
+    """
+    found = {entry.name: entry for entry in exercises(chapter)}
+    if name not in found:
+        raise ValueError(f"name ({name!r}) must be an exercise of {chapter}: {', '.join(found)}")
+    return found[name]
