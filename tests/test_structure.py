@@ -150,5 +150,7 @@ def test_nothing_happens_at_import():
         f"for name in {names}: __import__(f'llmguide_lib.{{name}}')\n"
         "assert torch.equal(before, torch.get_rng_state()); assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::EncodingWarning", "-c", code], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

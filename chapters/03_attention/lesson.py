@@ -67,7 +67,7 @@ query = torch.tensor([1.0, 0.0])  # asks for the first feature
 
 for sharpness in (1, 3, 30):
     weights = (keys @ (sharpness * query)).softmax(dim=-1)
-    show(sharpness, weights, weights @ values)
+    show("sharpness", sharpness, "weights", weights.tolist(), "answer", (weights @ values).item())
 # %% [markdown] lang="en" name="soft-lookup-read"
 # The second entry has nothing that the query asks for and loses its weight as the query gets sharper. The first and the
 # third fit equally well, so they share: the answer tends to the mean of 10 and 30. Between "average of everything" and
@@ -185,6 +185,355 @@ from llmguide_lib.attention import attention
 
 query, key, value = draw(2, 5, 8, seed=1), draw(2, 7, 8, seed=2), draw(2, 7, 3, seed=3)
 mine, weights = my_attention(query, key, value)
-show(shape=tuple(mine.shape), rows_sum_to=weights.sum(dim=-1).mean())
+show(shape=tuple(mine.shape), sum_of_a_row=weights[0, 0].sum())
 show(library=difference(mine, attention(query, key, value)[0]))
 show(torch=difference(mine, scaled_dot_product_attention(query, key, value)))
+# %% [markdown] lang="en" name="scale"
+# ## What $\sqrt{d_k}$ is for
+#
+# Let the entries of $q$ and $k$ be independent with mean 0 and variance 1. Each product $q_i k_i$ has mean 0 and
+# variance 1, and $q \cdot k$ adds up $d_k$ of them:
+#
+# $$\operatorname{Var}(q \cdot k) = d_k, \qquad \text{spread (standard deviation)} = \sqrt{d_k}$$
+#
+# So wider vectors make larger scores, although they do not fit any better. Dividing by $\sqrt{d_k}$ brings the spread
+# back to 1, whatever the width.
+# %% [markdown] lang="zh" of="5c9ffe52"
+# ## $\sqrt{d_k}$ 有什么用
+#
+# 设 $q$ 和 $k$ 的各个分量相互独立，均值为 0，方差为 1。每个乘积 $q_i k_i$ 的均值是 0，方差是 1，
+# 而 $q \cdot k$ 是 $d_k$ 个这样的乘积之和：
+#
+# $$\operatorname{Var}(q \cdot k) = d_k, \qquad \text{标准差} = \sqrt{d_k}$$
+#
+# 所以向量越宽，分数就越大，尽管它们并不更合拍。除以 $\sqrt{d_k}$，不管多宽，标准差都回到 1。
+# %% [markdown] lang="en" name="guess-scale" role="prediction"
+# **Predict.** A query meets 32 random keys. Without the scale, how large is the *largest* of its 32 weights at
+# $d_k = 4$, and at $d_k = 1024$? And the guide says that the scale keeps gradients from "vanishing or exploding": which
+# of the two do you expect without it?
+# %% [markdown] lang="zh" of="5d9a851e"
+# **先预测。** 一个查询遇到 32 个随机的键。不缩放的话，在 $d_k = 4$ 和 $d_k = 1024$ 时，32 个权重里*最大*的那个各有多大？
+# 指南说，缩放能防止梯度“消失或爆炸”：你认为不缩放时会发生哪一种？
+# %% name="scale-measure"
+def gradients(d_k, scale):
+    """For 200 queries over 32 keys: spread of the scores, mean largest weight, each query's gradient."""
+    query = draw(200, 1, d_k, seed=4).requires_grad_()
+    key, value, target = draw(200, 32, d_k, seed=5), draw(200, 32, 8, seed=6), draw(200, 1, 8, seed=7)
+    output, weights = attention(query, key, value, scale=scale)
+    (output * target).sum().backward()
+    spread = (query.detach() @ key.mT * scale).std()
+    return spread.item(), weights.detach().amax(dim=-1).mean().item(), query.grad.norm(dim=-1).flatten()
+
+
+widths = [4, 16, 64, 256, 1024]
+raw = [gradients(d_k, 1.0) for d_k in widths]
+scaled = [gradients(d_k, 1 / math.sqrt(d_k)) for d_k in widths]
+for name, results in (("raw", raw), ("scaled", scaled)):
+    print(name)
+    for d_k, (spread, largest, gradient) in zip(widths, results, strict=True):
+        show(f"  d_k {d_k:5}  spread {spread:6.2f}  largest weight {largest:.2f}  "
+             f"gradient: median {gradient.median():.4f}  max {gradient.max():6.2f}")
+# %% name="scale-plot" tags=["free"]
+from llmguide_lib.plots import curves
+
+figure = curves(
+    {
+        "raw: median": [gradient.median().item() for _, _, gradient in raw],
+        "raw: max": [gradient.max().item() for _, _, gradient in raw],
+        "scaled: median": [gradient.median().item() for _, _, gradient in scaled],
+        "scaled: max": [gradient.max().item() for _, _, gradient in scaled],
+    },
+    widths,
+    xlabel="d_k",
+    ylabel="gradient of a query",
+    log="xy",
+)
+# %% [markdown] lang="en" role="caption"
+# Size of the gradient that reaches a query, over the width $d_k$, both axes logarithmic. With the scale, median and
+# maximum stay flat. Without it they part: the median falls by orders of magnitude while the maximum climbs.
+# %% [markdown] lang="zh" of="5a5a694a"
+# 查询收到的梯度大小随宽度 $d_k$ 的变化，两个轴都是对数刻度。有缩放时，中位数和最大值都很平；没有缩放时，两者分道扬镳：
+# 中位数降了几个数量级，最大值却一路上升。
+# %% [markdown] lang="en" name="scale-why"
+# **Both** happen, to different queries. Softmax's derivative is
+#
+# $$\frac{\partial w_i}{\partial s_j} = w_i\,(\delta_{ij} - w_j)$$
+#
+# When one weight is nearly 1 and the rest nearly 0, every entry of it is nearly 0: nothing comes through. That is the fate
+# of most queries at large spread. A few have two keys tied at the top; there the derivative stays near $1/4$, and the
+# unscaled keys behind it, of length $\sqrt{d_k}$, make the gradient larger and larger.
+# %% [markdown] lang="zh" of="40f6b358"
+# **两种都会发生**，只是发生在不同的查询身上。softmax 的导数是
+#
+# $$\frac{\partial w_i}{\partial s_j} = w_i\,(\delta_{ij} - w_j)$$
+#
+# 当一个权重接近 1、其余接近 0 时，它的每一项都接近 0：梯度传不过来。分数很分散时，大多数查询都是这个下场。
+# 少数查询恰好有两个键并列第一，那里导数仍在 $1/4$ 左右，而后面没有缩放的键长度是 $\sqrt{d_k}$，梯度就越来越大。
+# %% name="scale-verdict"
+raw_median, raw_max = ([f(gradient).item() for _, _, gradient in raw] for f in (torch.median, torch.max))
+scaled_median, scaled_max = ([f(gradient).item() for _, _, gradient in scaled] for f in (torch.median, torch.max))
+# What a network can do about it by itself: shrink its queries by as much as the scale would have done.
+shrunk = attention(draw(1, 256, seed=4) / 16, draw(32, 256, seed=5), draw(32, 8, seed=6), scale=1.0)[1]
+
+decide(
+    "2.1c",
+    {
+        "raw: spread grows like sqrt(d_k)": abs(raw[-1][0] / raw[0][0] - 16) < 1,
+        "raw: typical gradient vanishes": raw_median[-1] < raw_median[0] / 100,
+        "raw: largest gradient grows": raw_max[-1] > 10 * raw_max[0],
+        "scaled: neither": max(scaled_median) < 1.5 * min(scaled_median) and max(scaled_max) < 2 * min(scaled_max),
+    },
+    limits={"smaller queries do the same without the scale": shrunk.max().item() < 0.5},
+)
+# %% [markdown] lang="en" claim="2.1c"
+# **The guide's claim 2.1c**, that $\sqrt{d_k}$ keeps gradients from vanishing or exploding, is decided for random
+# vectors of variance 1, as at the start of training. Had the median of the scaled gradients fallen with the width too,
+# or the unscaled one stayed, the verdict would have been the opposite. The limit: the scale only fixes the starting point. A
+# network whose weights make queries sixteen times smaller needs no scale at $d_k = 256$, and one that learns to make
+# them larger can saturate in spite of it.
+# %% [markdown] lang="zh" of="3b711527"
+# **指南的说法 2.1c**：$\sqrt{d_k}$ 防止梯度消失或爆炸。这里用方差为 1 的随机向量作出判断，相当于训练刚开始的时候。
+# 假如缩放之后中位数也随宽度下降，或者不缩放时中位数不下降，结论就会相反。局限在于：缩放只管起点。
+# 在 $d_k = 256$ 时，如果权重让查询小 16 倍，不缩放也行；反过来，如果网络学会把查询放大，有缩放也照样会饱和。
+# %% [markdown] lang="en" name="masks"
+# ## Masks: who may see whom
+#
+# Two situations forbid looking everywhere:
+#
+# - **causal**: a model that predicts the next word must not see it. Query $t$ may see keys $1, \dots, t$;
+# - **padding**: texts of a batch have different lengths and are filled up; nobody may look at the filling.
+#
+# In this book a mask is boolean and `True` means *may attend*; masks are combined with `&`. (PyTorch's
+# `nn.MultiheadAttention` has it the other way round, its `scaled_dot_product_attention` as here: check before you mix.)
+# %% [markdown] lang="zh" of="dd6ecb41"
+# ## 掩码：谁可以看谁
+#
+# 有两种情况不许到处看：
+#
+# - **因果掩码**：要预测下一个词的模型，不能看到那个词。第 $t$ 个查询只能看第 $1, \dots, t$ 个键；
+# - **填充掩码**：一批文本长短不一，短的要填充到一样长，填充的部分谁也不许看。
+#
+# 本书里掩码是布尔张量，`True` 表示*可以看*，几个掩码用 `&` 合并。（PyTorch 的 `nn.MultiheadAttention` 正好相反，
+# `scaled_dot_product_attention` 和这里一致：混用之前先查清楚。）
+# %% name="masks-show"
+from llmguide_lib.attention import causal_mask, padding_mask
+
+show(causal=causal_mask(4))
+both = causal_mask(4) & padding_mask(torch.tensor([4, 2]), 4)
+show(causal_and_padding=both)
+# %% [markdown] lang="en" name="guess-empty" role="prediction"
+# **Predict.** A forbidden score is usually set to $-\infty$, because $e^{-\infty} = 0$. What does softmax return for a
+# query that may see *no* key at all (a text that is all filling)?
+# %% [markdown] lang="zh" of="2455fb84"
+# **先预测。** 被禁止的分数通常设成 $-\infty$，因为 $e^{-\infty} = 0$。如果一个查询*什么键都不能看*（整段都是填充），
+# softmax 会返回什么？
+# %% name="masks-empty"
+show(torch.tensor([-math.inf, -math.inf, -math.inf]).softmax(dim=-1))
+# %% [markdown] lang="en" name="masks-code"
+# $0/0$ is not a number, and a single NaN spoils everything that it is multiplied with, even by zero. So fill with the
+# lowest *finite* number, and set the weights of forbidden keys to zero afterwards: a query without keys then gets zeros.
+# %% [markdown] lang="zh" of="4a2cddad"
+# $0/0$ 不是一个数（NaN），而且只要有一个 NaN，和它相乘的一切都会坏掉，乘以零也没用。
+# 所以用最小的*有限*数来填，然后再把被禁止的键的权重置零：没有键可看的查询就得到零。
+# %% name="masks-scratch"
+def my_masked_attention(query, key, value, mask):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1).masked_fill(~mask, 0.0)
+    return weights @ value, weights
+
+
+query, key, value = draw(2, 4, 8, seed=8), draw(2, 4, 8, seed=9), draw(2, 4, 3, seed=10)
+mask = causal_mask(4) & padding_mask(torch.tensor([4, 0]), 4)  # the second text is all filling
+mine, weights = my_masked_attention(query, key, value, mask)
+show(library=difference(mine, attention(query, key, value, mask)[0]))
+show(torch_first_text=difference(mine[0], scaled_dot_product_attention(query, key, value, mask)[0]))
+show(weights_of_the_first_text=weights[0], weights_of_the_second_text=weights[1])
+# %% [markdown] lang="en" name="masks-leak"
+# The test of a causal mask is not that it looks triangular, but that the future cannot be felt. Change the last word
+# and compare the outputs before it:
+# %% [markdown] lang="zh" of="fe20f340"
+# 检验因果掩码，不是看它像不像三角形，而是看未来能不能被感觉到。改掉最后一个词，再比较它之前的输出：
+# %% name="masks-leak-check"
+changed = value.clone()
+changed[:, 3] += 1
+for name, mask in (("causal", causal_mask(4)), ("none", torch.ones(4, 4, dtype=torch.bool))):
+    before, after = (attention(query, key, v, mask)[0][:, :3] for v in (value, changed))
+    show(name, difference(before, after))
+# %% [markdown] lang="en" name="any-two"
+# ## Any two positions
+#
+# The guide says that attention relates *any* two positions of a text. Related means: nudge the input at position $s$,
+# and the output at position $t$ moves. That is a derivative, so let us look at all $T \times T$ of them, and beside
+# it at the rival of old, a convolution of width 3.
+# %% [markdown] lang="zh" of="79b3260a"
+# ## 任意两个位置
+#
+# 指南说，注意力能把文本里*任意*两个位置联系起来。所谓有联系，就是：第 $s$ 个位置的输入动一动，第 $t$ 个位置的输出也会动。
+# 这就是导数。我们把 $T \times T$ 个导数全都看一遍，旁边放上它的老对手：宽度为 3 的卷积。
+# %% name="any-two-measure"
+from llmguide_lib.attention import MultiHeadAttention
+from llmguide_lib.plots import heatmaps
+
+
+def influence(layer, x):
+    """How strongly output t moves with input s: the size of the Jacobian's (t, s) block."""
+    jacobian = torch.autograd.functional.jacobian(lambda x: layer(x)[0], x)[:, :, 0]  # (T, D, S, D)
+    return jacobian.square().sum(dim=(1, 3)).sqrt()
+
+
+def fill(module):
+    """Weights of the usual size, the same on every machine."""
+    for seed, parameter in enumerate(module.parameters()):
+        parameter.data = draw(*parameter.shape, seed=seed) / math.sqrt(parameter.shape[-1])
+    return module
+
+
+x = draw(1, 12, 16, seed=11)
+heads = fill(MultiHeadAttention(16, num_heads=4))
+convolution = fill(torch.nn.Conv1d(16, 16, kernel_size=3, padding=1))
+free = influence(heads, x)
+causal = influence(lambda x: heads(x, mask=causal_mask(12)), x)
+local = influence(lambda x: convolution(x.mT).mT, x)
+allowed = causal_mask(12)
+for name, matrix in (("attention", free), ("causal", causal), ("convolution", local)):
+    show(name, int((matrix > 0).sum()), "of", matrix.numel(), "pairs")
+# %% name="any-two-plot" tags=["free"]
+figure = heatmaps({"attention": free, "causal": causal, "convolution": local}, xlabel="input s", ylabel="output t", top=0.5)
+# %% [markdown] lang="en" role="caption"
+# Influence of input $s$ (columns) on output $t$ (rows) in one layer. Attention: every entry is above zero. With a causal
+# mask: the lower triangle. A convolution of width 3: three diagonals; to connect the ends it needs many layers.
+# %% [markdown] lang="zh" of="6529bc5e"
+# 一层之内，输入 $s$（列）对输出 $t$（行）的影响。注意力：每一格都大于零。加上因果掩码：只有下三角。
+# 宽度为 3 的卷积：只有三条对角线，要把首尾联系起来得叠许多层。
+# %% name="any-two-verdict"
+weakest = free[~torch.eye(12, dtype=torch.bool)].min() / free.max()
+sharp = influence(lambda x: heads(40 * x), x)
+
+decide(
+    "2.1a",
+    {
+        "every pair in one layer": bool((free > 0).all()),
+        "a convolution does not": bool((local == 0).any()),
+    },
+    limits={
+        "a causal mask forbids the future": bool((causal[~allowed] == 0).all()),
+        "sharp weights leave almost nothing of most pairs": bool((sharp < 1e-3 * sharp.max()).float().mean() > 0.2),
+    },
+)
+# %% [markdown] lang="en" claim="2.1a"
+# **The guide's claim 2.1a**, that attention relates any two positions, is decided by the Jacobian of one layer: a single
+# zero outside a mask would have refuted it. Two limits: a causal mask forbids half of the pairs on purpose; and related
+# does not mean strongly related. When scores are large, softmax leaves most pairs next to nothing.
+# %% [markdown] lang="zh" of="4504e3db"
+# **指南的说法 2.1a**：注意力能联系任意两个位置。判断的依据是一层的雅可比矩阵：掩码之外只要有一个零，就能推翻它。
+# 有两点局限：因果掩码有意禁止了一半的位置对；有联系也不等于联系很强，分数很大时，softmax 留给大多数位置对的几乎为零。
+# %% [markdown] lang="en" name="heads"
+# ## Several heads
+#
+# One query gives one set of weights, so one head can fetch one mixture. A word may need two things at once: its verb and
+# its article. If one head weights both by a half, it hands over their *mean*, and which part came from where is lost.
+# Two heads fetch both, side by side.
+#
+# So the $D$ numbers of each vector are split among $H$ heads of width $d_k = D / H$; each head attends by itself; the
+# results are joined and mixed by one more linear map:
+#
+# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h), \qquad
+# \operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
+#
+# | step | shape |
+# |---|---|
+# | input | $(B, T, D)$ |
+# | project and cut each vector in $H$ pieces | $(B, T, H, d_k)$ |
+# | bring heads forward: they are now like a batch | $(B, H, T, d_k)$ |
+# | attend | $(B, H, T, d_k)$ |
+# | bring heads back and join the pieces | $(B, T, D)$ |
+# %% [markdown] lang="zh" of="c87bf1b9"
+# ## 多头注意力
+#
+# 一个查询只有一组权重，所以一个头只能取来一份混合。可是一个词也许同时需要两样东西：它的动词和它的冠词。
+# 如果一个头给两者各一半的权重，交出来的是它们的*平均*，哪部分来自哪里就分不清了。两个头则可以把两样都取来，并排放好。
+#
+# 于是把每个向量的 $D$ 个数分给 $H$ 个头，每个头宽 $d_k = D / H$；各个头独立做注意力；结果拼起来，再经过一个线性变换混合：
+#
+# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h), \qquad
+# \operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
+#
+# | 步骤 | 形状 |
+# |---|---|
+# | 输入 | $(B, T, D)$ |
+# | 投影，再把每个向量切成 $H$ 段 | $(B, T, H, d_k)$ |
+# | 把头的轴提前，和批次一样对待 | $(B, H, T, d_k)$ |
+# | 做注意力 | $(B, H, T, d_k)$ |
+# | 把头的轴放回去，各段拼起来 | $(B, T, D)$ |
+# %% name="heads-scratch"
+def my_multi_head(x, w_q, w_k, w_v, w_o, num_heads):
+    def split(y):
+        return y.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, T, D) -> (B, H, T, d_k)
+
+    output, weights = my_attention(split(x @ w_q), split(x @ w_k), split(x @ w_v))
+    return output.transpose(1, 2).flatten(2) @ w_o, weights  # (B, H, T, d_k) -> (B, T, D)
+
+
+library = fill(MultiHeadAttention(16, num_heads=4, bias=False))
+theirs = torch.nn.MultiheadAttention(16, num_heads=4, bias=False, batch_first=True)
+theirs.in_proj_weight.data = torch.cat([library.q_proj.weight, library.k_proj.weight, library.v_proj.weight])
+theirs.out_proj.weight.data = library.out_proj.weight
+
+x = draw(3, 5, 16, seed=12)
+projections = [getattr(library, name).weight.T for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
+mine, weights = my_multi_head(x, *projections, num_heads=4)
+show(library=difference(mine, library(x)), torch=difference(mine, theirs(x, x, x)[0]))
+show(weights=tuple(weights.shape), parameters=sum(p.numel() for p in library.parameters()))
+# %% [markdown] lang="en" name="heads-count"
+# Four heads have exactly the parameters of one wide head: $4 D^2$. Heads are a way to *divide* the width, not to add to
+# it. Where that division goes wrong, the code still runs: the third exercise has such a case for you.
+# %% [markdown] lang="zh" of="17c39d35"
+# 四个头的参数和一个宽头完全一样多：$4 D^2$。多头是把宽度*分开*用，并没有增加宽度。要是分错了，程序照样能跑：第三道练习就是这样的例子。
+# %% [markdown] lang="en" name="device"
+# ## On your GPU, if there is one
+#
+# The same module runs on the best device at hand; its result agrees with the CPU up to the rounding of float32.
+# %% [markdown] lang="zh" of="a928b2a6"
+# ## 有 GPU 就用 GPU
+#
+# 同一个模块可以放到手头最好的设备上运行，结果与 CPU 相差不超过 float32 的舍入误差。
+# %% name="device-check" tags=["device"]
+from llmguide_lib import runtime
+
+on_cpu = fill(MultiHeadAttention(64, num_heads=4)).float()
+x = draw(2, 32, 64, seed=13).float()
+expected = on_cpu(x, mask=causal_mask(32))
+there = runtime.device()
+result = on_cpu.to(there)(x.to(there), mask=causal_mask(32, device=there)).cpu()
+assert (result - expected).abs().max() < 1e-4
+# %% [markdown] lang="en" name="end"
+# ## Back to the question
+#
+# How can a fixed list of operations fetch something from a place that is different in every text? The list is fixed,
+# the *weights* are not: they are computed from the text itself. Each word leaves a note (its key) and a parcel (its
+# value); each word asks (its query); dot products find the note, wherever it is. What a key should say and what a query
+# should ask is what training finds out.
+#
+# **Limits.** Every pair is compared, so time and memory grow with $T^2$. Nothing here knows the order of the words:
+# shuffle them, and the outputs are shuffled likewise. And weights show where a head *looks*, not yet why the model
+# decides as it does.
+#
+# **Sources.** [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3.2 (the equation, the scale, heads);
+# [Bahdanau et al. 2014](https://arxiv.org/abs/1409.0473) (attention before it was all you need).
+#
+# **Next:** the exercises of this chapter.
+# %% [markdown] lang="zh" of="e7c76f7d"
+# ## 回到开头的问题
+#
+# 固定的运算，怎么能从每段文字里都不一样的位置取到东西？运算是固定的，*权重*不是：权重由文本自己算出来。
+# 每个词留下一张纸条（键）和一个包裹（值），每个词也提出要求（查询）；点积负责找到那张纸条，不管它在哪里。
+# 键该写什么，查询该问什么，就是训练要找的答案。
+#
+# **局限。** 每两个位置都要比较，时间和内存按 $T^2$ 增长。这里还没有任何东西知道词的顺序：把词打乱，输出也只是跟着打乱。
+# 权重告诉我们一个头在*看*哪里，还不能说明模型为什么这样判断。
+#
+# **文献。** [Vaswani 等 2017](https://arxiv.org/abs/1706.03762) 第 3.2 节（公式、缩放、多头）；
+# [Bahdanau 等 2014](https://arxiv.org/abs/1409.0473)（更早的注意力）。
+#
+# **接下来：** 做这一章的练习。

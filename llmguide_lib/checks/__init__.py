@@ -31,13 +31,9 @@ def check(name: str, answer: object) -> None:
         ValueError: the chapter has no exercise of this name.
     """
     asked = exercise(session.chapter() or "", name)
-    shown = _Shown(judge(asked, observe(asked, answer)))
-    try:
-        from IPython.display import display
-    except ImportError:
-        print(shown)
-    else:
-        display(shown)
+    from IPython.display import display
+
+    display(_Shown(judge(asked, observe(asked, answer))))
 
 
 def marks(name: str, answer: object) -> float:

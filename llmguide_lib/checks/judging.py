@@ -19,6 +19,7 @@ class Verdict:
 
     @property
     def right(self) -> bool:
+        """Whether nothing is left to be mended."""
         return self.fraction == 1.0
 
 

@@ -20,11 +20,11 @@ _MARKUP = re.compile(r"\.\.(\s|$)")  # footnote, link target, comment
 _BULLET = re.compile(r"([-*•+]|\(?\d+[.)]|#\.)\s+")
 _ENTRY = re.compile(r"\*{0,2}\w[\w.]*(, \w+)* ?(\([^)]*\))?: ")
 _TERM = re.compile(r"(\*{0,2}\w[\w.]*(?:, \*{0,2}\w[\w.]*)*) ?: (.+)")
-_FIELD = re.compile(r":(param|parameter|arg|keyword|raises?|returns?|type|rtype|ivar|cvar|var)\b([^:`]*):\s*")
+_FIELD = re.compile(r":(param|parameter|arg|keyword|raises?|returns?|type|rtype|ivar|cvar|var|exception)\b([^:`]*):\s*")
 
 _INLINE = [
     (re.compile(r":math:`([^`]*)`"), r"$\1$"),
-    (re.compile(r":[a-zA-Z][\w:.+-]*:`~(?:[^`<]*\.)?([^`.<]+)`"), r"\1"),
+    (re.compile(r"(?::[a-zA-Z][\w:.+-]*:)?`[~.](?:[^`<\s]*\.)?([^`.<\s]+)`"), r"\1"),
     (re.compile(r"(?::[a-zA-Z][\w:.+-]*:)?`!?([^`<]+?)\s*<[^`>]*>`_{0,2}"), r"\1"),
     (re.compile(r":[a-zA-Z][\w:.+-]*:`!?([^`]*)`"), r"\1"),
     (re.compile(r"``(.*?)``"), r"\1"),
@@ -36,6 +36,7 @@ _INLINE = [
     (re.compile(r"\s+"), " "),
 ]
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z(\"'])")
+_SIGNATURE = re.compile(r"[\w.]+\(.*\)( ?->.*)?")
 _UNREADABLE = re.compile(r"[\\$`{}|]|://|%\(|\*\*|>>>|::|__doc__")
 
 
@@ -119,6 +120,8 @@ def _item(line: str, lines: list[str], at: int) -> tuple[str, bool]:
     term = _TERM.fullmatch(line)
     if deeper and term and not line.endswith((".", ",", ";")):
         return f"{term[1].replace('*', '')} ({term[2]}):", True
+    if deeper and line.isidentifier():
+        return f"{line}:", True
     return line, bool(_ENTRY.match(line))
 
 
@@ -152,4 +155,5 @@ def _plain(paragraph: str) -> str:
 
 def _is_prose(paragraph: str) -> bool:
     letters = sum(character.isalpha() or character == " " for character in paragraph)
-    return paragraph.isascii() and paragraph.count(" ") >= 2 and letters >= 0.8 * len(paragraph)
+    words = paragraph.count(" ") >= 2 and letters >= 0.8 * len(paragraph)
+    return words and paragraph.isascii() and not _SIGNATURE.fullmatch(paragraph)

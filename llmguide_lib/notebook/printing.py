@@ -11,17 +11,19 @@ NEGLIGIBLE = 1e-12
 
 
 def show(*values: object, **named: object) -> None:
-    """Prints values, tensors as aligned tables, floats with four significant digits; named ones behind their name.
+    """Prints values on one line, tensors as aligned tables, named values behind their name.
+
+    Floats have four significant digits, what is below 1e-12 is zero, booleans in tables are 1 and a dot.
 
     Example:
         >>> show(weights=torch.tensor([[0.25, 0.75]]))
         weights (1, 2)
           0.25  0.75
     """
-    for value in values:
-        print(_text(value))
+    if values:
+        print(*map(_text, values), sep="\n" if any(_is_table(value) for value in values) else " ")
     for name, value in named.items():
-        if isinstance(value, Tensor) and value.ndim:
+        if _is_table(value):
             print(f"{name} {tuple(value.shape)}\n{_text(value, indent='  ')}")
         else:
             print(f"{name} = {_text(value)}")
@@ -45,9 +47,13 @@ def difference(first: Tensor, second: Tensor, tolerance: float = NEGLIGIBLE) -> 
     return f"< {tolerance:.0e}" if largest < tolerance else f"~ 1e{math.floor(math.log10(largest)):+03d}"
 
 
+def _is_table(value: object) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0
+
+
 def _text(value: object, indent: str = "") -> str:
     if isinstance(value, Tensor):
-        return _table(value, indent) if value.ndim else _text(value.item())
+        return _table(value, indent) if _is_table(value) else _text(value.item())
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):

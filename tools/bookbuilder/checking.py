@@ -53,10 +53,14 @@ def _item_problems(source: Source) -> Iterator[Problem]:
         later = next((other for other in items[place + 1 :] if other.is_code), None)
         if "measured" in item.cell.tags and (later is None or "assert" not in later.cell.text):
             yield item.cell.problem("measured, but not asserted", "state its range with `assert` in the next code cell")
-        if "claim" in item.options and (before is None or f'decide("{item.options["claim"]}"' not in before.cell.text):
+        if "claim" in item.options and (before is None or not _decides(before.cell.text, item.options["claim"])):
             yield item.cell.problem("a claim without its verdict", "end the code cell before it in decide(CLAIM, ...)")
         if item.options.get("role") == "caption" and (before is None or not before.is_code):
             yield item.cell.problem("a caption that follows no code", "put it directly after the cell that draws")
+
+
+def _decides(code: str, claim: str) -> bool:
+    return bool(re.search(rf'decide\(\s*"{re.escape(claim)}"', code))
 
 
 def _claims(chapter: Chapter, source: Source) -> Iterator[Problem]:

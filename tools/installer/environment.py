@@ -13,13 +13,8 @@ from .torch_choice import choose
 ROOT = Path(__file__).resolve().parent.parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "llmguide-stamp.json"
-SIZES = {  # what an extra adds on top of torch, measured from wheels: download and disk, in MB
-    "lab": (110, 420),
-    "dev": (75, 260),
-    "site": (40, 130),
-    "classroom": (15, 60),
-}
-TORCH_SIZE = (200, 750)
+TORCH_MB = 190  # the CPU wheel of the pinned version for Linux
+DISK_MB = 1700  # .venv with all extras, by du -sm
 
 
 class SetupError(Exception):
@@ -122,13 +117,12 @@ def _is_ours() -> bool:
 
 
 def _announce(extras: set[str], offline: Path | None) -> None:
-    sizes = [TORCH_SIZE, *(SIZES.get(extra, (0, 0)) for extra in extras)]
-    download, disk = (sum(size[place] for size in sizes) for place in (0, 1))
-    where = f"from {offline}" if offline else f"about {download} MB to download (less what pip has kept)"
-    print(f"Installing torch for the CPU and the extras {', '.join(sorted(extras))}: {where}, {disk} MB on disk.")
+    where = f"from {offline}" if offline else f"torch is about {TORCH_MB} MB to download, the rest somewhat less"
+    names = ", ".join(sorted(extras))
+    print(f"Installing torch for the CPU and the extras {names}: {where}; at most {DISK_MB} MB on disk.", flush=True)
     free = shutil.disk_usage(ROOT).free // 1_000_000
-    if free < 2 * disk:
-        raise SetupError(f"{free} MB are free on this disk, and the installation needs about {2 * disk} MB; make room")
+    if free < 1.5 * DISK_MB:
+        raise SetupError(f"{free} MB are free on this disk, the installation needs {int(1.5 * DISK_MB)} MB; make room")
 
 
 def _constrained() -> list[str]:

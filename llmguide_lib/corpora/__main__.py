@@ -1,0 +1,90 @@
+"""``python -m llmguide_lib.corpora`` says how much of the corpus this installation has; ``write`` renews the manifest.
+
+    python -m llmguide_lib.corpora write --stdlib LIB3.12 LIB3.13
+
+The manifest's stdlib part is what this Python and those whose library folders are given have in common.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import installation, manifest
+from .documents import coverage
+from .prose import clean
+from .splits import SPLITS, split_of, without_leakage
+
+
+def listings(others: list[Path]) -> dict[str, manifest.Listing]:
+    """Reads every library of the installation and chooses what the corpus lists of it.
+
+    Args:
+        others: library folders of other Pythons; a text of the standard library must stand in all of them.
+    Raises:
+        ValueError: a library is missing or not readable.
+    """
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    owner: dict[str, str] = {}
+    versions = {}
+    for library in installation.PACKAGES:
+        reading = installation.locate(library)
+        records = list(_records(library, reading))
+        if reading.unreadable or not records:
+            raise ValueError(f"{library} must be installed and readable: {reading}")
+        versions[library] = (reading.version or "").split("+")[0]
+        if library == "stdlib":
+            records, versions[library] = _common(records, reading, others)
+        for module, text in records:
+            if owner.setdefault(text, library) == library:
+                splits[split_of(library, module)].append(text)
+    chosen = without_leakage({split: list(dict.fromkeys(texts)) for split, texts in splits.items()})
+    hashes = {split: [(owner[text], manifest.text_hash(text)) for text in chosen[split]] for split in SPLITS}
+    return {
+        library: manifest.Listing(
+            version, {split: tuple(hashed for of, hashed in hashes[split] if of == library) for split in SPLITS}
+        )
+        for library, version in versions.items()
+    }
+
+
+def _records(library: str, reading: installation.Reading) -> Iterator[tuple[str, str]]:
+    """Module and cleaned text of every docstring with enough prose."""
+    for docstring in installation.docstrings(library, reading):
+        text = clean(docstring.text)
+        if text:
+            yield docstring.module, text
+
+
+def _common(
+    records: list[tuple[str, str]], reading: installation.Reading, others: list[Path]
+) -> tuple[list[tuple[str, str]], str]:
+    """The records that other Pythons have too, and the versions of them all."""
+    versions = [str(reading.version)]
+    for folder in others:
+        texts = {text for _, text in _records("stdlib", installation.Reading(None, folder))}
+        if not texts:
+            raise ValueError(f"--stdlib ({folder}) must be the library folder of a Python")
+        records = [record for record in records if record[1] in texts]
+        versions.append(folder.name.removeprefix("python"))
+    return records, ", ".join(versions)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m llmguide_lib.corpora", description=__doc__.splitlines()[0])
+    parser.add_argument("command", nargs="?", choices=["coverage", "write"], default="coverage")
+    parser.add_argument("--stdlib", nargs="*", type=Path, default=[], help="library folders of other Pythons")
+    options = parser.parse_args(arguments)
+    if options.command == "write":
+        target = Path(__file__).resolve().parent.parent / "data" / manifest.FILE
+        target.write_text(manifest.dump(listings(options.stdlib)), encoding="utf-8", newline="\n")
+        manifest.load.cache_clear()
+    for library, listing in manifest.load().items():
+        sizes = ", ".join(f"{split} {len(listing.hashes[split])}" for split in SPLITS)
+        sys.stdout.write(f"{library} {listing.version}: {sizes}\n")
+    sys.stdout.write(coverage().sentence() + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""The documentation corpus: those documents of the manifest that this installation has."""
+
+import functools
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from . import installation, manifest
+from .prose import clean
+from .splits import SPLITS
+
+LIBRARIES = tuple(installation.PACKAGES)
+CACHE_VARIABLE = "LLMGUIDE_CACHE"
+
+
+@dataclass(frozen=True)
+class Document:
+    """The cleaned documentation of one object: a paragraph per line; ``name`` is empty for a module's own."""
+
+    library: str
+    module: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LibraryCoverage:
+    """How much of what the corpus lists of one library was found; ``version`` is None where it is not installed."""
+
+    library: str
+    version: str | None
+    listed_version: str
+    found: int
+    listed: int
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """The part that was found, between 0 and 1."""
+        return self.found / self.listed
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the corpus this installation has."""
+
+    libraries: tuple[LibraryCoverage, ...]
+
+    @property
+    def found(self) -> int:
+        """How many listed documents were found."""
+        return sum(library.found for library in self.libraries)
+
+    @property
+    def listed(self) -> int:
+        """How many documents the corpus lists."""
+        return sum(library.listed for library in self.libraries)
+
+    @property
+    def share(self) -> float:
+        """The part that was found, between 0 and 1."""
+        return self.found / self.listed
+
+    def sentence(self, lang: str = "en") -> str:
+        """One sentence that says how much was found, what is missing, and what follows.
+
+        Raises:
+            ValueError: ``lang`` is neither "en" nor "zh".
+        """
+        if lang not in _SENTENCES:
+            raise ValueError(f"lang ({lang!r}) must be one of {', '.join(_SENTENCES)}")
+        words = _SENTENCES[lang]
+        if self.found == self.listed:
+            return words["all"].format(self.listed)
+        causes = [_cause(library, words) for library in self.libraries if library.found < library.listed]
+        doubt = words["doubt"] if self.share < 0.9 else ""
+        return words["part"].format(self.found, self.listed, self.share, words["and"].join(causes), doubt)
+
+
+_SENTENCES = {
+    "en": {
+        "all": "This installation has all {:,} documents of the corpus.",
+        "part": "This installation has {:,} of the corpus's {:,} documents ({:.1%}): {}{}.",
+        "and": ", ",
+        "missing": "{} is not installed",
+        "unreadable": "{} has {} files or folders that cannot be read ({:.1%})",
+        "version": "{} {} instead of {} has {:.1%}",
+        "same": "{} {} has {:.1%}",
+        "doubt": "; with so little of it, the ranges that the lessons state may not hold",
+    },
+    "zh": {
+        "all": "当前环境包含语料库的全部 {:,} 篇文档。",
+        "part": "当前环境包含语料库 {1:,} 篇文档中的 {0:,} 篇（{2:.1%}）：{3}{4}。",
+        "and": "，",
+        "missing": "未安装 {}",
+        "unreadable": "{} 有 {} 个文件或文件夹无法读取（{:.1%}）",
+        "version": "{} 是 {} 版而不是 {} 版，只有 {:.1%}",
+        "same": "{} {} 只有 {:.1%}",
+        "doubt": "；缺得太多，课程中给出的数值范围可能不再成立",
+    },
+}
+
+
+def documentation(split: str = "train", libraries: Sequence[str] | None = None) -> list[Document]:
+    """The documents of one split, in the manifest's order, cleaned and the same on every machine.
+
+    The texts are taken from the libraries that are installed (nothing is downloaded and none is imported) and
+    kept where their hash is listed. Reading everything takes some twenty seconds the first time; after
+    that the texts come from a cache, in the directory that the environment variable LLMGUIDE_CACHE names or
+    else in the user's cache directory. Where nothing can be written there, it works without.
+
+    Args:
+        split: "train", "validation" or "test"; no module is in two of them, and no near-duplicate.
+        libraries: some of LIBRARIES; None means all. Fewer are read sooner.
+    Raises:
+        ValueError: an unknown split or library, or not one listed document of these libraries was found.
+    Warns:
+        UserWarning: a part of the documents was not found; says how much and why.
+
+    Example:
+        >>> documentation("validation", ["stdlib"])[0].library
+        'stdlib'
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split ({split!r}) must be one of {', '.join(SPLITS)}")
+    corpus = [_documents(library) for library in _checked(libraries)]
+    report = Coverage(tuple(coverage for _, coverage in corpus))
+    if not report.found:
+        raise ValueError(f"libraries ({', '.join(c.library for c in report.libraries)}): {report.sentence()}")
+    if report.found < report.listed:
+        warnings.warn(report.sentence(), stacklevel=2)
+    listed = [(documents, hashed) for documents, c in corpus for hashed in manifest.load()[c.library].hashes[split]]
+    return [documents[hashed] for documents, hashed in listed if hashed in documents]
+
+
+def coverage(libraries: Sequence[str] | None = None) -> Coverage:
+    """How much of the corpus, or of some libraries' part of it, this installation has.
+
+    Raises:
+        ValueError: an unknown library.
+    """
+    return Coverage(tuple(_documents(library)[1] for library in _checked(libraries)))
+
+
+def _cause(library: LibraryCoverage, words: dict[str, str]) -> str:
+    if library.version is None:
+        return words["missing"].format(library.library)
+    if library.unreadable:
+        return words["unreadable"].format(library.library, len(library.unreadable), library.share)
+    if library.version in library.listed_version.split(", "):
+        return words["same"].format(library.library, library.version, library.share)
+    return words["version"].format(library.library, library.version, library.listed_version, library.share)
+
+
+def _checked(libraries: Sequence[str] | None) -> list[str]:
+    """The libraries in the corpus's order, each once."""
+    if libraries is None:
+        return list(LIBRARIES)
+    unknown = [library for library in libraries if library not in LIBRARIES]
+    if isinstance(libraries, str) or not libraries or unknown:
+        raise ValueError(f"libraries ({libraries!r}) must be a list of some of {', '.join(LIBRARIES)}")
+    return [library for library in LIBRARIES if library in libraries]
+
+
+def _documents(library: str) -> tuple[dict[str, Document], LibraryCoverage]:
+    """The listed documents that are installed, by hash."""
+    reading = installation.locate(library)
+    return _read(library, reading.version, reading.directory, _cache_directory())
+
+
+@functools.lru_cache(maxsize=2 * len(LIBRARIES))
+def _read(
+    library: str, version: str | None, directory: Path | None, cache: Path
+) -> tuple[dict[str, Document], LibraryCoverage]:
+    """From the cache or, failing that, from the installation. Keeps the answer for the next call of this process."""
+    listing = manifest.load()[library]
+    file = cache / f"documentation-{library}-{_key(library, version, directory)}.json"
+    reading = installation.Reading(version, directory)
+    documents = _stored(file, library)
+    if documents is None:
+        documents = _installed(library, reading)
+        if not reading.unreadable:  # what hides a file may be gone tomorrow
+            _store(file, documents)
+    found = LibraryCoverage(library, version, listing.version, len(documents), listing.size, tuple(reading.unreadable))
+    return documents, found
+
+
+def _installed(library: str, reading: installation.Reading) -> dict[str, Document]:
+    found: dict[str, Document] = {}
+    listed = _listed(library)
+    for docstring in installation.docstrings(library, reading):
+        text = clean(docstring.text)
+        hashed = manifest.text_hash(text)
+        if hashed in listed:
+            found.setdefault(hashed, Document(library, docstring.module, docstring.name, text))
+    return found
+
+
+def _listed(library: str) -> set[str]:
+    return {hashed for hashes in manifest.load()[library].hashes.values() for hashed in hashes}
+
+
+def _cache_directory() -> Path:
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE])
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(base)) / "llmguide"
+
+
+def _key(library: str, version: str | None, directory: Path | None) -> str:
+    """Changes with the manifest and with the installation."""
+    identity = repr((manifest.load()[library], version, str(directory)))
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _stored(file: Path, library: str) -> dict[str, Document] | None:
+    """What the cache holds; None where there is nothing or where a text is not one of the listed ones."""
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        documents = [Document(*row) for row in rows]
+        found = {manifest.text_hash(document.text): document for document in documents}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    return found if found.keys() <= _listed(library) else None
+
+
+def _store(file: Path, documents: dict[str, Document]) -> None:
+    """Writes under another name and renames, so that nobody ever reads half a file; gives up where it may not."""
+    name = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, suffix=".part", delete=False) as part:
+            name = part.name
+            json.dump([astuple(document) for document in documents.values()], part)
+        os.replace(name, file)
+    except OSError:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)

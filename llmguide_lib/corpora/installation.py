@@ -1,0 +1,149 @@
+"""The docstrings of installed libraries, read from their source files with ``ast``: nothing is imported or run."""
+
+import ast
+import importlib.machinery
+import importlib.metadata
+import os
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Library -> its top-level package. All come with the smallest installation of the course; licences are in NOTICE.
+PACKAGES = {
+    "stdlib": "",
+    "numpy": "numpy",
+    "torch": "torch",
+    "matplotlib": "matplotlib",
+    "sympy": "sympy",
+    "networkx": "networkx",
+    "jinja2": "jinja2",
+    "pillow": "PIL",
+}
+# Tests, what others wrote and a library only carries along, and what lives in the standard library's folder as a guest.
+_SKIPPED = frozenset(
+    "test tests idlelib lib2to3 turtledemo ensurepip site-packages dist-packages vendor _vendor _internal "
+    "externals __pycache__".split()
+)
+# Functions that attach documentation to objects written in C: add_docstr(torch.abs, "..."), add_newdoc("numpy", ...).
+_ATTACHING = ("add_docstr", "add_newdoc")
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """One docstring as it stands in a source file; ``name`` is empty for a module's own."""
+
+    module: str
+    name: str
+    text: str
+
+
+@dataclass
+class Reading:
+    """What became of reading one library: the version found, and files or folders that could not be read."""
+
+    version: str | None = None
+    directory: Path | None = None
+    unreadable: list[str] = field(default_factory=list)
+
+
+def locate(library: str) -> Reading:
+    """Finds the folder and version of an installed library; both None where it is not installed."""
+    if library == "stdlib":
+        return Reading(".".join(map(str, sys.version_info[:3])), Path(sysconfig.get_path("stdlib")))
+    # The path finder and not importlib.util.find_spec, which trusts whatever a running process calls by this name.
+    spec = importlib.machinery.PathFinder.find_spec(PACKAGES[library])
+    if spec is None or not spec.submodule_search_locations:
+        return Reading()
+    try:
+        version = importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
+    return Reading(version, Path(list(spec.submodule_search_locations)[0]))
+
+
+def docstrings(library: str, reading: Reading) -> Iterator[Docstring]:
+    """All docstrings of a library, by module and in the order of the source; fills ``reading.unreadable``."""
+    if reading.directory is None:
+        return
+    for path in _sources(reading):
+        try:
+            source = path.read_bytes()
+        except OSError as error:
+            reading.unreadable.append(str(error))
+            continue
+        tree = _parse(source)
+        if tree is not None:
+            parts = [PACKAGES[library], *path.relative_to(reading.directory).with_suffix("").parts]
+            yield from _in_tree(tree, ".".join(part for part in parts if part not in ("", "__init__")))
+
+
+def _sources(reading: Reading) -> Iterator[Path]:
+    """The source files below a folder, sorted, so that every file system gives the same order."""
+    for folder, folders, files in os.walk(reading.directory, onerror=lambda e: reading.unreadable.append(str(e))):
+        folders[:] = sorted(set(folders) - _SKIPPED)
+        yield from (Path(folder, name) for name in sorted(files) if name.endswith(".py"))
+
+
+def _parse(source: bytes) -> ast.Module | None:
+    """The syntax tree; None for a file that this Python cannot parse (templates, examples of errors)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+        try:
+            return ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+
+def _in_tree(tree: ast.Module, module: str) -> Iterator[Docstring]:
+    waiting: list[tuple[ast.AST, str]] = [(tree, "")]
+    while waiting:
+        node, name = waiting.pop()
+        text = ast.get_docstring(node, clean=False)
+        if text:
+            yield Docstring(module, name, text)
+        inner = []
+        for child in _statements(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                inner.append((child, f"{name}.{child.name}".lstrip(".")))
+            elif isinstance(child, ast.Expr) and isinstance(child.value, ast.Call):
+                yield from _attached(child.value, module)
+        waiting.extend(reversed(inner))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """The statements of a body, also of those nested in if, try and with."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.excepthandler):
+            yield child
+            if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Expr):
+                yield from _statements(child)
+
+
+def _attached(call: ast.Call, module: str) -> Iterator[Docstring]:
+    """The documentation in a call such as ``add_docstr(torch.abs, "...")``: its longest string."""
+    function = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if not function.startswith(_ATTACHING) or len(call.args) < 2:
+        return
+    texts = [text for argument in call.args[1:] for text in _strings(argument)]
+    if texts:
+        text = max(texts, key=len)
+        first = call.args[0]
+        names = [ast.unparse(first)] if isinstance(first, ast.Attribute) else list(_strings(first))
+        names += [other for other in texts if other is not text and other.isidentifier()]
+        yield Docstring(module, ".".join(names), text)
+
+
+def _strings(node: ast.AST) -> Iterator[str]:
+    """The strings in an argument: a constant, ``a + b``, ``"...".format(...)``, or a tuple or list of these."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.BinOp):
+        yield "".join([*_strings(node.left), *_strings(node.right)])
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        yield from _strings(node.func.value)
+    elif isinstance(node, ast.Tuple | ast.List):
+        for element in node.elts:
+            yield from _strings(element)
