@@ -47,7 +47,8 @@ def test_conda_takes_only_python_and_pip_and_the_lock():
 
 
 def test_every_dependency_has_a_reason():
-    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lines = text[text.index("dependencies") : text.index("[tool.")].splitlines()
     first = {}
     for line in lines:
         if found := re.match(r'    "([A-Za-z0-9_-]+)[^"]*",(.*)', line):
@@ -95,7 +96,7 @@ def test_torch_is_the_small_build_unless_there_is_a_gpu(monkeypatch, system, gpu
 @pytest.mark.parametrize(
     ("problems", "message"),
     [
-        (doctor.python_problems(lambda name: None), r"no module venv; on Debian and Ubuntu run: sudo apt install python3"),
+        (doctor.python_problems(lambda name: None), r"no module venv; on Debian and Ubuntu run: sudo apt install"),
         (doctor.system_problems("Darwin", "x86_64", "15.0"), "Macs with an Intel processor have no build"),
         (doctor.system_problems("Darwin", "arm64", "13.6"), "This is macOS 13.6, and torch needs macOS 14"),
         (doctor.disk_problems(100, False), "100 MB are free on this disk, and the book needs 3000 MB"),
@@ -103,7 +104,7 @@ def test_torch_is_the_small_build_unless_there_is_a_gpu(monkeypatch, system, gpu
         (doctor.environment_problems(True, {}), "was not finished: run the same command again"),
         (doctor.environment_problems(True, {"root": "elsewhere"}), "The folder was moved or copied"),
         (doctor.environment_problems(True, {"root": str(ROOT), "lock": "old"}), "The book was updated"),
-        (doctor.package_problems({"numpy": "1.0"}, {"numpy": "2.0"}), r"1 packages differ .*numpy 1.0 \(tested with 2.0\)"),
+        (doctor.package_problems({"numpy": "1.0"}, {"numpy": "2.0"}), r"1 packages differ .*1.0 \(tested with 2.0\)"),
     ],
 )  # fmt: skip
 def test_the_doctor_says_what_is_wrong(problems, message):
@@ -178,11 +179,11 @@ def test_a_changed_lock_and_an_interruption_install_again(fake, monkeypatch):
     environment.ensure({"lab"})
     lock = environment.ROOT / "constraints.txt"
     lock.write_text(lock.read_text(encoding="utf-8") + "new==1\n", encoding="utf-8")
-    assert environment.missing_extras({"lab"}) == {"lab"}
+    assert environment.installed_extras() == set()
     monkeypatch.setattr(environment, "pip", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         environment.ensure({"lab"})
-    assert environment.missing_extras({"lab"}) == {"lab"} and not environment.STAMP.exists()
+    assert environment.installed_extras() == set() and not environment.STAMP.exists()
 
 
 def test_an_offline_installation_asks_no_index(fake, tmp_path):

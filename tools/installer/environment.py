@@ -47,12 +47,12 @@ def read_stamp(stamp: Path = STAMP) -> dict:
         return {}
 
 
-def missing_extras(extras: set[str]) -> set[str]:
-    """Which extras still have to be installed; all of them where the lock changed or the environment moved."""
+def installed_extras() -> set[str]:
+    """Which extras are known to be there; none where the lock changed or the environment moved."""
     stamp = read_stamp()
     if stamp.get("lock") != lock_hash() or stamp.get("root") != str(ROOT) or not venv_python().exists():
-        return extras
-    return extras - set(stamp["extras"])
+        return set()
+    return set(stamp["extras"])
 
 
 def ensure(extras: set[str], offline: Path | None = None) -> None:
@@ -60,10 +60,10 @@ def ensure(extras: set[str], offline: Path | None = None) -> None:
 
     The stamp is removed first and written last, so an interruption only means doing it again.
     """
-    missing = missing_extras(extras)
-    if not missing:
+    installed = installed_extras()
+    if extras <= installed:
         return
-    wanted = extras | (set(read_stamp().get("extras", [])) if missing != extras else set())
+    wanted = extras | installed
     STAMP.unlink(missing_ok=True)
     _make_venv()
     _announce(wanted, offline)
