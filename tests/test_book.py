@@ -85,6 +85,11 @@ def test_the_caption_is_the_pictures_text_alternative_in_both_languages(built):
         assert picture.metadata["image/png"]["alt"] == words
 
 
+def test_line_breaks_inside_chinese_text_leave_no_blank():
+    text = "第一行，\n第二行\n\n- 列表\n- `code`\n再来"
+    assert notebooks.CHINESE_BREAK.sub("", text) == "第一行，第二行\n\n- 列表\n- `code`\n再来"
+
+
 def test_measured_and_free_cells_are_not_compared_and_others_are(built):
     tags = {c.id: "nbval-ignore-output" in c.metadata.get("tags", []) for c in lesson(built).cells}
     assert [name for name, ignored in tags.items() if ignored] == ["time", "picture"]

@@ -51,15 +51,6 @@ def run_accept(manifest: Manifest, options: argparse.Namespace) -> int:
     return 0
 
 
-def run_site(manifest: Manifest, options: argparse.Namespace) -> int:
-    from bookbuilder.site import build
-
-    out = options.out or manifest.root / "site" / "_build"
-    build(manifest.root, out, options.solutions)
-    print(out / "index.html")
-    return 0
-
-
 def run_assignments(manifest: Manifest, options: argparse.Namespace) -> int:
     from bookbuilder.assignments import make_assignments
 
@@ -99,10 +90,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     accept = commands.add_parser("accept")
     accept.add_argument("cell", metavar="CHAPTER/KIND:LINE")
     accept.set_defaults(run=run_accept)
-    site = commands.add_parser("site")
-    site.add_argument("--out", type=Path)
-    site.add_argument("--solutions", choices=("fold", "none"), default="fold")
-    site.set_defaults(run=run_site)
     assignments = commands.add_parser("assignments")
     assignments.add_argument("--out", type=Path)
     assignments.set_defaults(run=run_assignments)

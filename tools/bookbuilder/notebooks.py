@@ -11,6 +11,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from .manifest import BookError, Chapter, Manifest, read_manifest
 from .source import Item, Source, read_source
 
+# A line break between two Chinese characters: Markdown would show it as a blank, which Chinese does not have.
+CHINESE_BREAK = re.compile(r"(?<=[\u3001-\u9fff\uff01-\uff60”])\n(?=[\u3001-\u9fff\uff01-\uff60“])")
 UNCOMPARED = {"measured", "free", "device"}
 STUB = 'raise NotImplementedError("your code here")'
 REGION = re.compile(r"^([ \t]*)# BEGIN (SOLUTION|STUB)\n(.*?)^[ \t]*# END \2\n?", re.MULTILINE | re.DOTALL)
@@ -108,7 +110,7 @@ def _code(cell_id: str, text: str, options: dict) -> nbformat.NotebookNode:
 
 
 def _prose(item: Item, lang: str) -> nbformat.NotebookNode:
-    text, options = item.text(lang), item.options
+    text, options = CHINESE_BREAK.sub("", item.text(lang)), item.options
     if options.get("role") == "exercise":
         text = _with_card(text, options, lang)
     elif options.get("role") == "hints":
