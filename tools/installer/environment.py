@@ -85,7 +85,8 @@ def pip(*arguments: str) -> None:
         SetupError: pip failed.
     """
     command = [str(venv_python()), "-m", "pip", "--disable-pip-version-check", *arguments]
-    if subprocess.run(command, env=environment()).returncode:
+    # Build tools warn at length about what is meant here, such as an editable installation.
+    if subprocess.run(command, env={**environment(), "PYTHONWARNINGS": "ignore"}).returncode:
         raise SetupError(
             "pip could not install what the book needs; its last lines above say why. Without network use a "
             "wheelhouse: `python tools/setup.py --offline DIR lab`. Running the same command again goes on from here."
