@@ -1,8 +1,9 @@
 """``python -m llmguide_lib.corpora`` says how much of the corpus this installation has; ``write`` renews the manifest.
 
-    python -m llmguide_lib.corpora write --stdlib LIB3.12 LIB3.13
+    python -m llmguide_lib.corpora write --stdlib .../lib/python3.11 .../lib/python3.12 .../lib/python3.13
 
-The manifest's stdlib part is what this Python and those whose library folders are given have in common.
+The manifest's stdlib part is what this Python and those whose library folders are given have in common, so that
+each of them has all of it.
 """
 
 import argparse
@@ -36,9 +37,10 @@ def listings(others: list[Path]) -> dict[str, manifest.Listing]:
         if library == "stdlib":
             records, versions[library] = _common(records, reading, others)
         for module, text in records:
-            if owner.setdefault(text, library) == library:
+            if text not in owner:  # where it stands first, as readers will find it
+                owner[text] = library
                 splits[split_of(library, module)].append(text)
-    chosen = without_leakage({split: list(dict.fromkeys(texts)) for split, texts in splits.items()})
+    chosen = without_leakage(splits)
     hashes = {split: [(owner[text], manifest.text_hash(text)) for text in chosen[split]] for split in SPLITS}
     return {
         library: manifest.Listing(
@@ -59,15 +61,15 @@ def _records(library: str, reading: installation.Reading) -> Iterator[tuple[str,
 def _common(
     records: list[tuple[str, str]], reading: installation.Reading, others: list[Path]
 ) -> tuple[list[tuple[str, str]], str]:
-    """The records that other Pythons have too, and the versions of them all."""
-    versions = [str(reading.version)]
+    """The records that other Pythons have too, and the versions of them all (3.11, 3.12, ...)."""
+    versions = {str(reading.version).rpartition(".")[0]}
     for folder in others:
         texts = {text for _, text in _records("stdlib", installation.Reading(None, folder))}
         if not texts:
             raise ValueError(f"--stdlib ({folder}) must be the library folder of a Python")
         records = [record for record in records if record[1] in texts]
-        versions.append(folder.name.removeprefix("python"))
-    return records, ", ".join(versions)
+        versions.add(folder.name.removeprefix("python"))
+    return records, ", ".join(sorted(versions))
 
 
 def main(arguments: list[str] | None = None) -> None:

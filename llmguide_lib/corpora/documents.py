@@ -78,9 +78,12 @@ class Coverage:
         words = _SENTENCES[lang]
         if self.found == self.listed:
             return words["all"].format(self.listed)
-        causes = [_cause(library, words) for library in self.libraries if library.found < library.listed]
+        partial = [library for library in self.libraries if library.found < library.listed]
+        causes = [_cause(library, words) for library in partial if library.version is not None]
+        if missing := [library.library for library in partial if library.version is None]:
+            causes.append(words["missing"].format(words["and"].join(missing)))
         doubt = words["doubt"] if self.share < 0.9 else ""
-        return words["part"].format(self.found, self.listed, self.share, words["and"].join(causes), doubt)
+        return words["part"].format(self.found, self.listed, self.share, words["then"].join(causes), doubt)
 
 
 _SENTENCES = {
@@ -88,7 +91,8 @@ _SENTENCES = {
         "all": "This installation has all {:,} documents of the corpus.",
         "part": "This installation has {:,} of the corpus's {:,} documents ({:.1%}): {}{}.",
         "and": ", ",
-        "missing": "{} is not installed",
+        "then": "; ",
+        "missing": "not installed: {}",
         "unreadable": "{} has {} files or folders that cannot be read ({:.1%})",
         "version": "{} {} instead of {} has {:.1%}",
         "same": "{} {} has {:.1%}",
@@ -97,7 +101,8 @@ _SENTENCES = {
     "zh": {
         "all": "当前环境包含语料库的全部 {:,} 篇文档。",
         "part": "当前环境包含语料库 {1:,} 篇文档中的 {0:,} 篇（{2:.1%}）：{3}{4}。",
-        "and": "，",
+        "and": "、",
+        "then": "；",
         "missing": "未安装 {}",
         "unreadable": "{} 有 {} 个文件或文件夹无法读取（{:.1%}）",
         "version": "{} 是 {} 版而不是 {} 版，只有 {:.1%}",
@@ -149,11 +154,9 @@ def coverage(libraries: Sequence[str] | None = None) -> Coverage:
 
 
 def _cause(library: LibraryCoverage, words: dict[str, str]) -> str:
-    if library.version is None:
-        return words["missing"].format(library.library)
     if library.unreadable:
         return words["unreadable"].format(library.library, len(library.unreadable), library.share)
-    if library.version in library.listed_version.split(", "):
+    if {library.version, str(library.version).rpartition(".")[0]} & set(library.listed_version.split(", ")):
         return words["same"].format(library.library, library.version, library.share)
     return words["version"].format(library.library, library.version, library.listed_version, library.share)
 
@@ -232,7 +235,7 @@ def _stored(file: Path, library: str) -> dict[str, Document] | None:
         found = {manifest.text_hash(document.text): document for document in documents}
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return found if found.keys() <= _listed(library) else None
+    return found if isinstance(rows, list) and found.keys() <= _listed(library) else None
 
 
 def _store(file: Path, documents: dict[str, Document]) -> None:

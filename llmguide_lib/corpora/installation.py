@@ -22,10 +22,11 @@ PACKAGES = {
     "jinja2": "jinja2",
     "pillow": "PIL",
 }
-# Tests, what others wrote and a library only carries along, and what lives in the standard library's folder as a guest.
+# Not read: tests; what others wrote and a library only carries along; parts of the standard library that only some
+# Pythons have; what lives in its folder as a guest.
 _SKIPPED = frozenset(
-    "test tests idlelib lib2to3 turtledemo ensurepip site-packages dist-packages vendor _vendor _internal "
-    "externals __pycache__".split()
+    "test tests distutils ensurepip idlelib lib2to3 tkinter turtledemo _internal _vendor vendor externals "
+    "site-packages dist-packages __pycache__".split()
 )
 # Functions that attach documentation to objects written in C: add_docstr(torch.abs, "..."), add_newdoc("numpy", ...).
 _ATTACHING = ("add_docstr", "add_newdoc")
