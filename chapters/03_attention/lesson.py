@@ -5,13 +5,13 @@
 #
 # > *fill_value: what to put where an entry is missing. If the table is empty, the result is a row of* ▁▁▁
 #
-# You would bet on `fill_value`. The word that you need stood at the beginning, eighteen words ago. A model that counts
+# You would bet on `fill_value`. The word that you need stood at the beginning; nineteen words lie between. A model that counts
 # what usually follows the last two words ("row of …") has never seen it there. And next time the helpful word
 # stands somewhere else: three words ago, or two hundred.
 #
 # A neural network is a fixed list of multiplications and additions. How can a *fixed* list fetch something from a
 # place that is different in every text?
-# %% [markdown] lang="zh" of="70f9dc15"
+# %% [markdown] lang="zh" of="9e04d8ac"
 # ## 一个你现在还答不出的问题
 #
 # 有人给你念一段英文文档，念到半句停住了：
@@ -20,7 +20,7 @@
 # >
 # > （fill_value：缺失的条目用什么来填。如果表是空的，结果就是一行……）
 #
-# 你多半会猜 `fill_value`。你需要的那个词在开头，隔了十八个词。只统计“最后两个词（row of）后面通常是什么”的模型，
+# 你多半会猜 `fill_value`。你需要的那个词在开头，中间隔了十九个词。只统计“最后两个词（row of）后面通常是什么”的模型，
 # 根本看不到它。而且换一段文字，有用的词就换了地方：也许在三个词之前，也许在两百个词之前。
 #
 # 神经网络不过是一串*固定的*乘法和加法。固定的运算，怎么能从每段文字里都不一样的位置取到东西？
@@ -272,8 +272,8 @@ figure = curves(
 # %% name="scale-verdict"
 raw_median, raw_max = ([f(gradient).item() for _, _, gradient in raw] for f in (torch.median, torch.max))
 scaled_median, scaled_max = ([f(gradient).item() for _, _, gradient in scaled] for f in (torch.median, torch.max))
-# What a network can do about it by itself: shrink its queries by as much as the scale would have done.
-shrunk = attention(draw(1, 256, seed=4) / 16, draw(32, 256, seed=5), draw(32, 8, seed=6), scale=1.0)[1]
+# A network may learn longer queries; thirty times longer ones make scores as with thirty times the scale.
+_, _, grown = gradients(256, 30 / math.sqrt(256))
 
 decide(
     "2.1c",
@@ -283,18 +283,17 @@ decide(
         "raw: largest gradient grows": raw_max[-1] > 10 * raw_max[0],
         "scaled: neither": max(scaled_median) < 1.5 * min(scaled_median) and max(scaled_max) < 2 * min(scaled_max),
     },
-    limits={"smaller queries do the same without the scale": shrunk.max().item() < 0.5},
+    limits={"scaled: vanishes again for 30 times longer queries": grown.median().item() < scaled_median[3] / 100},
 )
 # %% [markdown] lang="en" claim="2.1c"
 # **The guide's claim 2.1c**, that $\sqrt{d_k}$ keeps gradients from vanishing or exploding, is decided for random
 # vectors of variance 1, as at the start of training. Had the median of the scaled gradients fallen with the width too,
 # or the unscaled one stayed, the verdict would have been the opposite. The limit: the scale only fixes the starting point. A
-# network whose weights make queries sixteen times smaller needs no scale at $d_k = 256$, and one that learns to make
-# them larger can saturate in spite of it.
-# %% [markdown] lang="zh" of="3b711527"
+# network that learns queries thirty times longer saturates in spite of it, as the last line of the verdict shows.
+# %% [markdown] lang="zh" of="635508dc"
 # **指南的说法 2.1c**：$\sqrt{d_k}$ 防止梯度消失或爆炸。这里用方差为 1 的随机向量作出判断，相当于训练刚开始的时候。
 # 假如缩放之后中位数也随宽度下降，或者不缩放时中位数不下降，结论就会相反。局限在于：缩放只管起点。
-# 在 $d_k = 256$ 时，如果权重让查询小 16 倍，不缩放也行；反过来，如果网络学会把查询放大，有缩放也照样会饱和。
+# 如果网络学会了三十倍长的查询，有缩放也照样会饱和，结论里的最后一行就是证据。
 # %% [markdown] lang="en" name="masks"
 # ## Masks: who may see whom
 #
