@@ -268,6 +268,11 @@ def test_marks_are_bare_floats_and_add_up():
     assert sum(asked.points for asked in ALL) == 10
 
 
+def test_a_number_without_bounds_is_a_wrong_answer_and_no_error():
+    assert marks("hand", [10**400, 0.09, 1.824]) == pytest.approx(2 * 2 / 3)
+    assert "a number is expected" in verdict(exercise(CHAPTER, "hand"), [10**400, 0.09, 1.824]).says["en"]
+
+
 def test_half_right_earns_what_it_deserves():
     assert marks("attention", by_name("everything where nothing may be seen")) == pytest.approx(3 * 0.75)
     assert marks("attention", UNREGISTERED["mask ignored"]) == pytest.approx(3 * 0.25)
@@ -307,7 +312,7 @@ def test_check_shows_a_sentence_in_the_notebooks_language_and_returns_nothing(la
 def test_observations_are_plain_data():
     for asked, answer in itertools.product(ALL, [right, None, Liar, MISBEHAVING["a lying object"][0]]):
         seen = observe(asked, answer)
-        assert json.loads(json.dumps(seen)) == json.loads(json.dumps(seen)) and type(seen) is list
+        assert json.loads(json.dumps(seen)) == seen
 
 
 def test_a_verdict_comes_in_time():

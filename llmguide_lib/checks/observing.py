@@ -22,6 +22,7 @@ LIMIT_SECONDS = 10.0
 REPEAT_SECONDS = 0.2
 MAX_CHARACTERS = 10_000
 MAX_NUMBERS = 10_000
+MAX_INTEGER = 2**53
 
 
 class TooMuchOutput(BaseException):
@@ -73,6 +74,8 @@ def _observe_case(exercise: Exercise, answer: object, case: Case, limit_seconds:
 def plain(value: object) -> dict | list | float | int | bool | str | None:
     """The value as plain data; exact types only, so a subclass with manners of its own is just a name."""
     kind = type(value)
+    if kind is int and abs(value) > MAX_INTEGER:
+        return {"type": "int"}  # beyond what can be compared with a float
     if kind in (int, float, bool, str) or value is None:
         return value
     if kind is Tensor or kind is torch.nn.Parameter:
