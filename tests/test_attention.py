@@ -213,6 +213,16 @@ def test_a_grouped_head_reads_its_own_key_value_head():
     torch.testing.assert_close(grouped(x), full(x), **EXACT)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+@pytest.mark.parametrize("name", MASKS)
+def test_a_gpu_agrees_with_the_cpu_in_float64(name):
+    model, x, mask = module(2), torch.randn(B, T, D), every_mask()[name]
+    expected = model(x, mask=mask)
+    there = model.cuda()(x.cuda(), mask=None if mask is None else mask.cuda())
+    torch.testing.assert_close(there.cpu(), expected, atol=1e-10, rtol=0)
+
+
 def test_dropout_only_in_training():
     model, x = module(dropout=0.5), torch.randn(B, T, D)
     assert not torch.equal(model(x), model(x))

@@ -100,6 +100,24 @@ def test_a_monitor_lets_other_errors_through():
             raise RuntimeError("broken")
 
 
+def test_in_a_notebook_the_curve_stays_and_the_controls_go():
+    import nbformat
+    from nbclient import NotebookClient
+
+    code = (
+        "import time\nfrom llmguide_lib.notebook import Monitor\n"
+        "with Monitor(1.5, baselines={'count': 0.5}) as run:\n"
+        "    for step in run:\n"
+        "        time.sleep(0.05); run.record(loss=1 / (step + 1))\n"
+        "print(run.step > 5)"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    kinds = [sorted(output.get("data", {"stream": 0})) for output in notebook.cells[0].outputs]
+    assert ["image/png", "text/plain"] in kinds and not any("widget-view" in kind for k in kinds for kind in k)
+    assert notebook.cells[0].outputs[-1].text == "True\n"
+
+
 def test_seconds_must_be_positive():
     with pytest.raises(ValueError, match=r"seconds \(0\) must be positive"):
         Monitor(0)

@@ -28,7 +28,7 @@ class Monitor:
     Args:
         seconds: training time.
         max_steps: largest number of steps; None for no limit.
-        baselines: values drawn as dashed lines to be compared with, by name.
+        baselines: values drawn as horizontal lines to be compared with, by name.
         label: name of the recorded value on the vertical axis.
     Raises:
         ValueError: ``seconds`` is not positive.
@@ -89,7 +89,7 @@ class Monitor:
         return interrupted
 
     def figure(self):
-        """The curves recorded so far, smoothed, and the baselines."""
+        """The curves recorded so far, and the baselines."""
         curves = {name: [value for _, value in points] for name, points in self.records.items()}
         steps = {name: [step for step, _ in points] for name, points in self.records.items()}
         return plots.curves(curves, steps, xlabel="step", ylabel=self.label, levels=self.baselines)
