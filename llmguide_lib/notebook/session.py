@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 LANGUAGES = ("en", "zh")
-NEEDED = ("torch", "matplotlib", "ipywidgets", "anywidget")
+NEEDED = ("torch", "matplotlib", "ipywidgets")
 
 
 @dataclass

@@ -28,7 +28,10 @@ def main(arguments: list[str]) -> int:
         print("\nInterrupted. Run the same command again: it goes on from here.", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"{error.filename or 'the disk'}: {error.strerror}; make it writable or make room, then run it again.")
+        print(
+            f"{error.filename or 'the disk'}: {error.strerror}; make it writable or make room, then run it again.",
+            file=sys.stderr,
+        )
     return 1
 
 

@@ -118,9 +118,13 @@ def _is_ours() -> bool:
 
 
 def _announce(extras: set[str], offline: Path | None) -> None:
-    where = f"from {offline}" if offline else f"torch is about {TORCH_MB} MB to download, the rest somewhat less"
+    where = (
+        f"from {offline}"
+        if offline
+        else f"a CPU build of torch is about {TORCH_MB} MB to download, the rest somewhat less"
+    )
     names = ", ".join(sorted(extras))
-    print(f"Installing torch for the CPU and the extras {names}: {where}; at most {DISK_MB} MB on disk.", flush=True)
+    print(f"Installing torch and the extras {names}: {where}; about {DISK_MB} MB on disk with a CPU build.", flush=True)
     free = shutil.disk_usage(ROOT).free // 1_000_000
     if free < 1.5 * DISK_MB:
         raise SetupError(f"{free} MB are free on this disk, the installation needs {int(1.5 * DISK_MB)} MB; make room")
