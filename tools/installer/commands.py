@@ -13,7 +13,7 @@ from .environment import ROOT, VENV, SetupError, ensure, environment, torch_pin,
 from .torch_choice import choose
 
 LAB = {"lab"}
-TEST = {"lab", "dev", "classroom"}
+TEST = {"lab", "dev", "classroom", "site"}
 LANGUAGES = {"en": "default", "zh": "zh_CN"}
 
 
