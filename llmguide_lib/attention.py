@@ -28,13 +28,8 @@ def causal_mask(num_queries: int, num_keys: int | None = None, *, device=None) -
         >>> causal_mask(2, 3).int().tolist()
         [[1, 1, 0], [1, 1, 1]]
     """
-    num_keys = num_queries if num_keys is None else num_keys
-    if num_queries < 1:
-        raise ValueError(f"num_queries ({num_queries}) must be positive")
-    if num_keys < num_queries:
-        raise ValueError(f"num_keys ({num_keys}) must be at least num_queries ({num_queries})")
-    ones = torch.ones(num_queries, num_keys, dtype=torch.bool, device=device)
-    return ones.tril(num_keys - num_queries)
+    queries, keys = _positions(num_queries, num_keys, device)
+    return keys <= queries
 
 
 def padding_mask(lengths: Int[Tensor, "B"], num_keys: int) -> Bool[Tensor, "B 1 S"]:
@@ -52,6 +47,28 @@ def padding_mask(lengths: Int[Tensor, "B"], num_keys: int) -> Bool[Tensor, "B 1 
     if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= num_keys:
         raise ValueError(f"lengths ({lengths.tolist()}) must be between 0 and num_keys ({num_keys})")
     return (torch.arange(num_keys, device=lengths.device) < lengths[:, None])[:, None]
+
+
+def sliding_window_mask(
+    num_queries: int, window: int, num_keys: int | None = None, *, device=None
+) -> Bool[Tensor, "T S"]:
+    """Each query may attend to the positions less than ``window`` away from its own, on both sides.
+
+    ``&`` with a causal mask leaves the last ``window`` positions, the query's own among them. Where there are
+    more keys than queries, the queries are the last positions.
+
+    Raises:
+        ValueError: a size is not positive, or there are fewer keys than queries.
+
+    Example:
+        >>> sliding_window_mask(4, 2).int().tolist()
+        [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]
+    Source: Beltagy et al. 2020, section 3.1, https://arxiv.org/abs/2004.05150
+    """
+    if window < 1:
+        raise ValueError(f"window ({window}) must be positive")
+    queries, keys = _positions(num_queries, num_keys, device)
+    return (queries - keys).abs() < window
 
 
 def attention(
@@ -285,6 +302,17 @@ class MultiHeadAttention(nn.Module):
 
     def _split(self, x: Tensor, num_heads: int) -> Tensor:
         return x.unflatten(-1, (num_heads, self.head_dim)).transpose(1, 2)  # (B, T, D) -> (B, H, T, K)
+
+
+def _positions(num_queries: int, num_keys: int | None, device) -> tuple[Tensor, Tensor]:
+    """Positions of queries (T, 1) and keys (S,) in the same text; the queries are its last ones."""
+    num_keys = num_queries if num_keys is None else num_keys
+    if num_queries < 1:
+        raise ValueError(f"num_queries ({num_queries}) must be positive")
+    if num_keys < num_queries:
+        raise ValueError(f"num_keys ({num_keys}) must be at least num_queries ({num_queries})")
+    keys = torch.arange(num_keys, device=device)
+    return keys[num_keys - num_queries :, None], keys
 
 
 def _per_head(mask: Tensor | None) -> Tensor | None:

@@ -8,6 +8,9 @@ import torch
 matplotlib.use("Agg")
 
 
+pytest_plugins = ["browser"]
+
+
 @pytest.fixture(autouse=True)
 def _float64_and_seed():
     torch.manual_seed(0)

@@ -16,6 +16,7 @@ from llmguide_lib.attention import (
     causal_mask,
     fused_attention,
     padding_mask,
+    sliding_window_mask,
 )
 
 B, T, D, H = 4, 5, 16, 4  # as many texts as heads, so that a mask on the wrong axis is noticed
@@ -62,6 +63,13 @@ def test_one_query_by_hand():
 def test_causal_masks_by_hand():
     assert causal_mask(3).int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     assert causal_mask(2, 4).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+
+
+def test_sliding_windows_by_hand():
+    rows = sliding_window_mask(4, 2).int().tolist()
+    assert rows == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]
+    assert (causal_mask(4) & sliding_window_mask(4, 3)).sum(dim=-1).tolist() == [1, 2, 3, 3]
+    assert torch.equal(sliding_window_mask(2, 3, 6), sliding_window_mask(6, 3)[4:])
 
 
 def test_padding_and_causal_combine_per_text():
@@ -242,6 +250,7 @@ FULL = KVCache(1, 2)
         (lambda: attention(Z(2, 2), Z(2, 2), Z(2, 2), Z(2, 2)), r"mask has dtype torch.float64, it must be boolean"),
         (lambda: causal_mask(0), r"num_queries \(0\) must be positive"),
         (lambda: causal_mask(3, 2), r"num_keys \(2\) must be at least num_queries \(3\)"),
+        (lambda: sliding_window_mask(3, 0), r"window \(0\) must be positive"),
         (lambda: padding_mask(torch.tensor([4]), 3), r"lengths \(\[4\]\) must be between 0 and num_keys \(3\)"),
         (lambda: attention(Z(2, 3), Z(2, 4), Z(2, 4)), r"query \(2, 3\) and key \(2, 4\) must have the same last"),
         (lambda: attention(Z(2, 3), Z(4, 3), Z(5, 3)), r"key \(4, 3\) and value \(5, 3\) must have the same number"),

@@ -148,6 +148,41 @@ weights = (q @ k.T / math.sqrt(4)).softmax(dim=-1)
 show(weights=weights, output=weights @ v)
 
 
+# %% [markdown] lang="en" name="guess-turn" role="prediction"
+# **Predict, then try.** Below stand the last words before our gap, each with a key and a query of two features; the
+# query of the last word, *of*, fetches `fill_value`. Which *two* different things can you do to that query so that it
+# gives *row* a weight above 0.9? And what happens to all rows when the scores are divided by 30?
+# %% [markdown] lang="zh" of="8f638fb5"
+# **先预测，再动手。** 下面是空格前的几个词，每个词有一个键和一个查询，各有两个特征；最后一个词 *of* 的查询取到的是 `fill_value`。
+# 要让它给 *row* 的权重超过 0.9，可以对这个查询做哪*两*件不同的事？如果分数除以 30，所有的行会变成什么样？
+# %% name="explore-attention" tags=["free"]
+from llmguide_lib.widgets import AttentionExplorer
+
+AttentionExplorer(
+    ["fill_value", "is", "a", "row", "of"],
+    queries=torch.tensor([[0.5, 0.5], [0.0, 1.0], [1.0, -1.0], [0.5, 1.0], [1.5, -0.5]]),
+    keys=torch.tensor([[2.0, -0.5], [0.0, 0.5], [-0.3, 0.8], [0.8, 2.0], [-1.0, 0.5]]),
+)
+# %% [markdown] lang="en" role="caption"
+# Attention over five words with two features each. Left: keys and one query as arrows. Right: the weights of all
+# queries, and for one of them every step from dot product to weight.
+# %% [markdown] lang="zh" of="acaca636"
+# 五个词的注意力，每个词两个特征。左边：键和一个查询画成箭头。右边：所有查询的权重，以及其中一个查询从点积到权重的每一步。
+# %% [markdown] lang="en" name="answer-turn"
+# <details><summary>What you should have found</summary>
+#
+# *Turn* it towards *row*: the direction decides which key fits best. Turning alone does not suffice here, because
+# `fill_value` still fits somewhat: also make it *longer*, or divide by less, which is the same. Length decides how sharp
+# the choice is. Divided by 30, all scores are nearly equal and every row is flat: everybody fetches the average.
+#
+# </details>
+# %% [markdown] lang="zh" of="47833323"
+# <details><summary>你应该会发现</summary>
+#
+# 把它*转向* *row*：方向决定与哪个键最合拍。这里光转还不够，因为 `fill_value` 仍有几分合拍：还要把它*拉长*，或者减小除数，两者是一回事。
+# 长度决定选择有多果断。除以 30 之后，所有分数几乎相等，每一行都是平的：谁取到的都是平均值。
+#
+# </details>
 # %% [markdown] lang="en" name="scratch"
 # ## In PyTorch
 #
@@ -359,6 +394,38 @@ changed[:, 3] += 1
 for name, mask in (("causal", causal_mask(4)), ("none", torch.ones(4, 4, dtype=torch.bool))):
     before, after = (attention(query, key, v, mask)[0][:, :3] for v in (value, changed))
     show(name, difference(before, after))
+# %% [markdown] lang="en" name="guess-window" role="prediction"
+# **Predict.** Long texts are expensive, so some models let each word see only a *window* of neighbours. Six words, a causal
+# mask, a window of 2 (the word itself and the one before): how many such layers does it take until the last word can
+# feel the first?
+# %% [markdown] lang="zh" of="9247ce91"
+# **先预测。** 长文本代价高，所以有的模型只让每个词看一个*窗口*之内的邻居。六个词，因果掩码，窗口为 2（自己和前一个词）：
+# 要叠多少层，最后一个词才能感觉到第一个词？
+# %% name="explore-masks" tags=["free"]
+from llmguide_lib.widgets import MaskBuilder
+
+MaskBuilder(size=6, lengths=(6, 4))
+# %% [markdown] lang="en" role="caption"
+# Two texts of a batch, the second filled up. Combine the rules or flip single cells; the line of code builds the
+# same mask, the last column shows the weights if all scores were equal, and pale cells are reached through several layers
+# although one layer masks them.
+# %% [markdown] lang="zh" of="736a7b23"
+# 一批里的两段文本，第二段后面是填充。可以组合各条规则，也可以单独翻转某一格；那行代码能搭出同样的掩码；
+# 最后一列是分数全都相等时的权重；浅色的格子在一层之内被遮住，隔着几层却能传到。
+# %% [markdown] lang="en" name="answer-window"
+# <details><summary>What you should have found</summary>
+#
+# Five: each layer carries a word one place further, like a rumour that is passed on from neighbour to neighbour. With a
+# window of 3 two places, so three layers. Whether anything worth having survives the passing on is another question.
+#
+# </details>
+# %% [markdown] lang="zh" of="b84deb81"
+# <details><summary>你应该会发现</summary>
+#
+# 五层：每一层只能把一个词往后传一个位置，就像邻居之间传话。窗口为 3 时每层传两个位置，三层就够了。
+# 至于传到最后还剩下多少有用的东西，那是另一个问题。
+#
+# </details>
 # %% [markdown] lang="en" name="any-two"
 # ## Any two positions
 #

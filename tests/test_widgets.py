@@ -1,0 +1,267 @@
+"""The explorers in a browser: their arithmetic against the library, their controls by mouse and keyboard."""
+
+import pytest
+import torch
+from browser import violations
+
+from llmguide_lib.attention import attention, causal_mask, padding_mask, sliding_window_mask
+from llmguide_lib.notebook import start
+from llmguide_lib.widgets import AttentionExplorer, MaskBuilder
+from llmguide_lib.widgets.explorer import bundle
+
+WORDS = ["fill_value", "a", "row", "of"]
+QUERIES = torch.tensor([[0.5, 0.5], [1.0, -1.0], [0.5, 1.0], [1.5, -0.5]])
+KEYS = torch.tensor([[2.0, -0.5], [-0.3, 0.8], [1.0, 1.5], [-1.0, 0.5]])
+
+# Stands in for JupyterLab's widget manager: a model over plain state, and the explorer's text as a module.
+MOUNT = """
+window.mount = async (source, css, state) => {
+  const listeners = {};
+  window.model = {
+    get: (name) => state[name],
+    set: (name, value) => {
+      const same = JSON.stringify(state[name]) === JSON.stringify(value);
+      state[name] = value;
+      if (!same) (listeners["change:" + name] || []).forEach((tell) => tell());
+    },
+    save_changes: () => {},
+    on: (name, tell) => (listeners[name] ??= []).push(tell),
+    off: (name, tell) => (listeners[name] = listeners[name].filter((other) => other !== tell)),
+  };
+  const style = document.createElement("style");
+  style.textContent = css;
+  document.head.append(style);
+  const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  window.stop = module.default.render({ model, el: document.querySelector("main div") });
+};
+"""
+
+
+@pytest.fixture
+def page(browser):
+    made = browser.new_page(viewport={"width": 900, "height": 1000})
+    wrong = []
+    made.on("pageerror", lambda error: wrong.append(str(error)))
+    made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield made
+    made.close()
+    assert wrong == []
+
+
+def mount(page, explorer, theme="light"):
+    page.set_content(
+        f'<!doctype html><html lang="{explorer.lang}" data-theme="{theme}"><head><title>explorer</title></head>'
+        "<body><main><h1>explorer</h1><div></div></main></body></html>"
+    )
+    page.add_script_tag(content=MOUNT)
+    state = {name: value for name, value in explorer.get_state().items() if not name.startswith("_")}
+    state = {name: value for name, value in state.items() if name not in ("layout", "tooltip", "tabbable")}
+    page.evaluate("([source, css, state]) => mount(source, css, state)", [explorer._esm, explorer._css, state])
+
+
+def numbers(page, expression, argument):
+    """Evaluates an expression over the module of arithmetic, named ``n``."""
+    code = (
+        "async ([source, x]) => { const n = await import(URL.createObjectURL(new Blob([source], "
+        f"{{ type: 'text/javascript' }}))); return {expression}; }}"
+    )
+    return page.evaluate(code, [bundle("numbers"), argument])
+
+
+def cells(page, table):
+    rows = page.locator(f"{table} tr").all()[1:]
+    return [[cell.inner_text() for cell in row.locator("td").all()] for row in rows]
+
+
+def attention_explorer():
+    return AttentionExplorer(WORDS, QUERIES, KEYS)
+
+
+# -- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+def test_weights_are_the_librarys(page):
+    generator = torch.Generator().manual_seed(3)
+    for trial in range(20):
+        queries, keys = 4 * torch.rand(2, 6, 2, generator=generator) - 2
+        allowed = torch.rand(6, 6, generator=generator) < 0.6
+        allowed[0] = trial % 2 == 0  # a row that sees nothing, every second time
+        divisor = 0.05 + trial / 5
+        ours = attention(queries, keys, keys, allowed, scale=1 / divisor)[1]
+        rows = "x.queries.map((query, t) => n.weigh(query, x.keys, x.divisor, x.allowed[t]).weights)"
+        given = {"queries": queries.tolist(), "keys": keys.tolist(), "allowed": allowed.tolist(), "divisor": divisor}
+        torch.testing.assert_close(torch.tensor(numbers(page, rows, given)), ours, atol=1e-12, rtol=0)
+
+
+def test_masks_are_the_librarys(page):
+    for length, window in ((5, 0), (3, 2), (0, 1), (5, 4)):
+        for causal in (True, False):
+            ours = padding_mask(torch.tensor([length]), 5)[0].expand(5, 5)
+            ours = ours & causal_mask(5) if causal else ours
+            ours = ours & sliding_window_mask(5, window) if window else ours
+            given = {"causal": causal, "length": length, "window": window}
+            assert numbers(page, "n.mask(5, x)", given) == ours.tolist()
+
+
+def test_reach_is_a_power_of_the_mask(page):
+    mask = causal_mask(6) & sliding_window_mask(6, 2)
+    for layers in range(1, 5):
+        power = torch.linalg.matrix_power(mask.double() + torch.eye(6), layers) > 0
+        given = {"mask": mask.tolist(), "layers": layers}
+        assert numbers(page, "n.reach(x.mask, x.layers)", given) == power.tolist()
+
+
+# -- attention explorer -----------------------------------------------------------------------------------------------
+
+
+def test_the_attention_explorer_shows_the_librarys_weights(page):
+    mount(page, attention_explorer())
+    weights = attention(QUERIES, KEYS, KEYS)[1]
+    assert cells(page, ".llm-matrix") == [[f"{weight:.2f}" for weight in row] for row in weights.tolist()]
+    page.get_by_role("combobox", name="Mask").select_option("causal")
+    weights = attention(QUERIES, KEYS, KEYS, causal_mask(4))[1]
+    shown = [[f"{w:.2f}" if s <= t else "·" for s, w in enumerate(row)] for t, row in enumerate(weights.tolist())]
+    assert cells(page, ".llm-matrix") == shown
+
+
+def test_the_arithmetic_of_the_asking_word_is_shown_step_by_step(page):
+    mount(page, attention_explorer())
+    raw = QUERIES[3] @ KEYS.T
+    weights = (raw / 2**0.5).softmax(dim=-1)
+    last = cells(page, ".llm-hand")
+    assert [row[0] for row in last[:4]] == [f"{one:.2f}" for one in raw.tolist()]
+    assert [row[3] for row in last[:4]] == [f"{one:.3f}" for one in weights.tolist()]
+    page.get_by_role("button", name="show the arithmetic of “a”").click()
+    assert cells(page, ".llm-hand")[0][0] == f"{(QUERIES[1] @ KEYS[0]).item():.2f}"
+
+
+def test_sliders_move_an_arrow_and_tell_python(page):
+    mount(page, attention_explorer())
+    before = page.locator(".llm-plane").inner_html()
+    page.get_by_label("Arrow to move").select_option("0")
+    page.get_by_role("slider", name="right").focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("model.get('key_vectors')")[0] == pytest.approx([1.95, -0.5])
+    assert page.locator(".llm-plane").inner_html() != before
+
+
+def test_an_arrow_can_be_dragged(page):
+    mount(page, attention_explorer())
+    box = page.locator(".llm-query circle").bounding_box()
+    page.mouse.move(box["x"] + 7, box["y"] + 7)
+    page.mouse.down()
+    plane = page.locator(".llm-plane").bounding_box()
+    page.mouse.move(plane["x"] + plane["width"] / 2, plane["y"] + plane["height"] / 6)  # straight up, two units
+    page.mouse.up()
+    assert page.evaluate("model.get('query_vectors')")[3] == pytest.approx([0, 2], abs=0.05)
+    page.mouse.move(plane["x"] + 5, plane["y"] + 5)  # let go: it stays
+    assert page.evaluate("model.get('query_vectors')")[3] == pytest.approx([0, 2], abs=0.05)
+
+
+def test_reset_brings_everything_back(page):
+    mount(page, attention_explorer())
+    before = page.locator("main").inner_html()
+    page.get_by_label("Scores divided by").fill("-1")
+    page.get_by_role("combobox", name="Mask").select_option("causal")
+    assert page.locator("main").inner_html() != before
+    page.get_by_role("button", name="Reset").click()
+    assert page.locator("main").inner_html() == before
+
+
+def test_an_explorer_that_was_removed_listens_no_more(page):
+    mount(page, attention_explorer())
+    page.evaluate("stop()")
+    before = page.locator(".llm-matrix").inner_html()
+    page.evaluate("model.set('divisor', 0.1)")
+    assert page.locator(".llm-matrix").inner_html() == before
+
+
+# -- mask builder -----------------------------------------------------------------------------------------------------
+
+
+def shown_mask(page):
+    tables = page.locator(".llm-grid").all()
+    pressed = [[b.get_attribute("aria-pressed") == "true" for b in table.locator("button").all()] for table in tables]
+    return torch.tensor(pressed).unflatten(1, (6, 6))
+
+
+def test_the_code_that_it_shows_builds_the_mask_that_it_shows(page):
+    mount(page, MaskBuilder(6, (6, 4)))
+    page.get_by_label("Window").fill("3")
+    page.locator(".llm-grid button").nth(5).click()
+    page.locator(".llm-grid").nth(1).locator("button").first.click()
+    names = {"torch": torch, "causal_mask": causal_mask, "padding_mask": padding_mask}
+    names["sliding_window_mask"] = sliding_window_mask
+    for causal in (True, False):
+        page.get_by_label("causal").set_checked(causal)
+        exec(page.locator("code").inner_text(), names)
+        assert torch.equal(names["mask"], shown_mask(page))
+        assert names["mask"][0, 0, 5] and names["mask"][1, 0, 0] != names["mask"][0, 0, 0]
+
+
+def test_arrow_keys_walk_the_grid_and_enter_flips(page):
+    mount(page, MaskBuilder(6, (6, 4)))
+    page.locator(".llm-grid button").first.focus()
+    for key in ("ArrowRight", "ArrowDown", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    assert page.evaluate("model.get('flipped')") == [[0, 1, 2]]
+    page.keyboard.press("Enter")
+    assert page.evaluate("model.get('flipped')") == []
+    assert page.locator(".llm-grid").first.locator('[tabindex="0"]').count() == 1
+
+
+def test_it_says_what_follows_from_a_mask(page):
+    mount(page, MaskBuilder(6, (6, 4)))
+    notes = page.locator(".llm-notes")
+    assert notes.inner_text() == "Nothing leaks, and every query sees something."
+    page.get_by_label("Words in text 2").fill("0")
+    assert notes.inner_text() == "Text 2: query 1 may see no key. Its output is zero."
+    page.get_by_label("causal").uncheck()
+    assert "Text 1: query 1 sees key 2, which comes later" in notes.inner_text()
+    page.locator(".llm-grid").nth(1).locator("button").nth(3).click()
+    assert "Text 2: query 1 sees key 4, which is filling." in notes.inner_text()
+
+
+def test_layers_pass_on_what_a_window_hides(page):
+    mount(page, MaskBuilder(6, (6, 6)))
+    page.get_by_label("Window").fill("2")
+    for layers, reached in ((1, 0), (2, 4), (5, 10)):
+        page.get_by_role("slider", name="Layers").fill(str(layers))
+        assert page.locator(".llm-grid").first.locator(".llm-through").count() == reached
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [attention_explorer, MaskBuilder])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_in_either_language_and_theme(page, make, lang, theme):
+    start("03_attention", lang=lang)
+    try:
+        mount(page, make(), theme)
+    finally:
+        start("03_attention")
+    assert ("复原" in page.locator("main").inner_text()) == (lang == "zh")
+    assert violations(page) == []
+
+
+def test_a_bundle_imports_nothing_and_holds_each_module_once():
+    text = bundle("attention")
+    assert "import" not in text and text.count("function weigh(") == 1 and text.count("export") == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AttentionExplorer([], torch.zeros(0, 2), torch.zeros(0, 2)), r"queries \(0, 2\) must have the shape"),
+        (lambda: AttentionExplorer(WORDS, QUERIES, KEYS[:2]), r"keys \(2, 2\) must have the shape \(4, 2\)"),
+        (lambda: AttentionExplorer(WORDS, QUERIES, KEYS, 0.0), r"divisor \(0.0\) must be positive"),
+        (lambda: MaskBuilder(0), r"size \(0\) must be positive"),
+        (lambda: MaskBuilder(4, (5,)), r"lengths \(\[5\]\) must be between 0 and size \(4\)"),
+        (lambda: MaskBuilder(4, ()), r"lengths \(\[\]\) must be between 0 and size \(4\), one for each text"),
+    ],
+)
+def test_bad_input_is_named(make, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        make()
