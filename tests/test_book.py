@@ -1,5 +1,6 @@
 """The builder on a sample book, then the book itself: checked, re-run and compared."""
 
+import json
 import os
 import re
 import shutil
@@ -14,12 +15,14 @@ from sample_book import write_sample_book
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from bookbuilder import building, execute, notebooks  # noqa: E402
+from bookbuilder import building, execute, notebooks, readme  # noqa: E402
 from bookbuilder.assignments import assignment  # noqa: E402
 from bookbuilder.checking import check  # noqa: E402
 from bookbuilder.manifest import BookError, read_manifest  # noqa: E402
 from bookbuilder.source import accept, read_source, text_hash, write_atomically  # noqa: E402
 from bookbuilder.workspace import make_workspace  # noqa: E402
+
+from llmguide_lib import runtime  # noqa: E402
 
 LESSON = Path("chapters/01_sample/lesson.py")
 EXERCISES = Path("chapters/01_sample/exercises.py")
@@ -267,6 +270,28 @@ def test_accept_renews_the_hash_and_shows_both_texts(book):
         accept(book / LESSON, 2)
 
 
+README = "# Sample\n<!-- chapters: written by tools/book.py build -->\nold\n<!-- end of chapters -->\nEnd.\n"
+
+
+def test_the_readmes_table_is_the_manifests(book):
+    (book / "README.md").write_text(README, encoding="utf-8")
+    assert any("README.md:1: its table of chapters is stale" in problem for problem in problems(book))
+    (book / "benchmarks/results").mkdir(parents=True)
+    figures = {"01_sample": {kind: {"seconds": 2.5, "peak_mb": 300} for kind in ("lesson", "exercises")}}
+    (book / "benchmarks/results/chapters.json").write_text(json.dumps({"figures": figures}), encoding="utf-8")
+    assert readme.update(read_manifest(book)) == [book / "README.md"]
+    text = (book / "README.md").read_text(encoding="utf-8")
+    assert "| 1 | Sample | 1, 2.1 | 2.5 s, 300 MB | 2.5 s, 300 MB |" in text
+    assert "| 2 | Later | 3 | planned |  |" in text and "old" not in text and text.endswith("End.\n")
+    assert problems(book) == []
+
+
+def test_a_readme_without_a_place_for_the_table_is_named(book):
+    (book / "README.md").write_text("# Sample\n", encoding="utf-8")
+    with pytest.raises(BookError, match="README.md:1: no table of chapters"):
+        readme.update(read_manifest(book))
+
+
 def test_the_hash_of_a_text_ignores_surrounding_blanks_only():
     assert text_hash("a b\n") == text_hash("a b") != text_hash("a  b")
 
@@ -341,6 +366,15 @@ def run_nbval(*paths):
 
 @pytest.mark.parametrize("chapter", MANIFEST.finished, ids=lambda chapter: chapter.slug)
 def test_the_lesson_gives_its_stored_outputs(chapter):
+    done = run_nbval(MANIFEST.notebook(chapter, "lesson", "en"))
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(runtime.device().type == "cpu", reason="no accelerator here")
+@pytest.mark.parametrize("chapter", MANIFEST.finished, ids=lambda chapter: chapter.slug)
+def test_the_lessons_device_cells_agree_with_the_cpu_on_a_gpu(chapter):
+    assert any("device" in item.cell.tags for item in read_source(MANIFEST.source(chapter, "lesson")).items)
     done = run_nbval(MANIFEST.notebook(chapter, "lesson", "en"))
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 from bookbuilder import notebooks  # noqa: E402
-from bookbuilder.assignments import grade, make_assignments, nbgrader  # noqa: E402
+from bookbuilder.assignments import grade, make_assignments, release  # noqa: E402
 from bookbuilder.building import as_text  # noqa: E402
 from bookbuilder.manifest import read_manifest  # noqa: E402
 
@@ -85,12 +85,11 @@ def grades(tmp_path_factory):
     course = tmp_path_factory.mktemp("course")
     make_assignments(read_manifest(ROOT), course)
     shutil.rmtree(course / "source" / "03_attention-en")  # one language is enough here
-    nbgrader(course, "generate_assignment", NAME, "--create")
-    release = course / "release" / NAME / f"{NAME}.ipynb"
+    (handed_out,) = release(course)
     for student in STUDENTS:
-        notebook = nbformat.read(release, as_version=4)
+        notebook = nbformat.read(handed_out, as_version=4)
         student(notebook)
-        handed_in = course / "submitted" / student.__name__ / NAME / release.name
+        handed_in = course / "submitted" / student.__name__ / NAME / handed_out.name
         handed_in.parent.mkdir(parents=True)
         handed_in.write_text(as_text(notebook), encoding="utf-8")
     with grade(course).open(encoding="utf-8") as file:
@@ -101,6 +100,12 @@ def grades(tmp_path_factory):
 @pytest.mark.parametrize("student", STUDENTS, ids=lambda student: student.__name__)
 def test_a_student_earns_what_the_answers_deserve(grades, student):
     assert grades[1][student.__name__] == pytest.approx(STUDENTS[student])
+
+
+def test_a_release_stays_as_it_is(grades):
+    path = grades[0] / "release" / NAME / f"{NAME}.ipynb"
+    before = path.stat().st_mtime_ns
+    assert release(grades[0]) == [path] and path.stat().st_mtime_ns == before
 
 
 def test_the_release_holds_no_solution(grades):

@@ -5,7 +5,8 @@ tools/book.py build [CHAPTER ...] [--all]     compose the notebooks, run the les
 tools/book.py check                           everything stale, unpaired, untranslated, oversized, unlisted
 tools/book.py accept CHAPTER/KIND:LINE        say that the Chinese after this English cell is right again
 tools/book.py site [--out DIR]                the website, in both languages
-tools/book.py assignments [--out DIR]         the sources of nbgrader's course, one assignment per language
+tools/book.py assignments [--out DIR]         nbgrader's course: what to hand out, one assignment per language
+tools/book.py grade [--out DIR]               marks and feedback for what was handed in
 tools/book.py workspace [--lang zh] [--out DIR]   copies for a student to work in
 """
 
@@ -19,12 +20,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_build(manifest: Manifest, options: argparse.Namespace) -> int:
+    from bookbuilder import readme
     from bookbuilder.building import build
 
     for slug in options.chapters:
         manifest.chapter(slug)
     for path in build(manifest, options.chapters, run_all=options.all):
         print(f"built {path.relative_to(manifest.root)} ({path.stat().st_size // 1000} KB)")
+    for path in readme.update(manifest):
+        print(f"renewed the table in {path.relative_to(manifest.root)}")
     return 0
 
 
@@ -52,9 +56,11 @@ def run_accept(manifest: Manifest, options: argparse.Namespace) -> int:
 
 
 def run_assignments(manifest: Manifest, options: argparse.Namespace) -> int:
-    from bookbuilder.assignments import make_assignments
+    from bookbuilder.assignments import make_assignments, release
 
-    for path in make_assignments(manifest, options.out or manifest.root / "classroom" / "_build"):
+    course = options.out or manifest.root / "classroom" / "_build"
+    make_assignments(manifest, course)
+    for path in release(course):
         print(path)
     return 0
 

@@ -62,8 +62,10 @@ def _nbgrader(grade_id: str, *, grade: bool = False, solution: bool = False, loc
     }
 
 
-def grade(course: Path) -> Path:
-    """Releases what is new, grades everything under ``submitted/``, writes feedback and ``grades.csv``.
+def release(course: Path) -> list[Path]:
+    """Makes what students get of every assignment that was not released before; returns all released notebooks.
+
+    A released assignment stays as it is, so that an update of the book in mid-term changes nobody's exercises.
 
     Raises:
         BookError: nbgrader failed; the message holds the end of what it said.
@@ -71,9 +73,20 @@ def grade(course: Path) -> Path:
     for source in sorted((course / "source").iterdir()):
         if not (course / "release" / source.name).exists():
             nbgrader(course, "generate_assignment", source.name, "--create")
-        if any(course.glob(f"submitted/*/{source.name}")):
-            nbgrader(course, "autograde", source.name)
-            nbgrader(course, "generate_feedback", source.name)
+    return sorted((course / "release").glob("*/*.ipynb"))
+
+
+def grade(course: Path) -> Path:
+    """Grades everything under ``submitted/``; writes feedback and ``grades.csv``.
+
+    Raises:
+        BookError: nbgrader failed; the message holds the end of what it said.
+    """
+    for released in release(course):
+        name = released.parent.name
+        if any(course.glob(f"submitted/*/{name}")):
+            nbgrader(course, "autograde", name)
+            nbgrader(course, "generate_feedback", name)
     grades = course / "grades.csv"
     nbgrader(course, "export", "--to", str(grades))
     return grades

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 
+from . import readme
 from .building import as_text, code_hash, finish, library_hash, read_notebook, take_outputs, widget_states
 from .execute import PNG, WIDGET, code_cells
 from .manifest import KINDS, LANGUAGES, BookError, Chapter, Manifest
@@ -21,7 +22,7 @@ CARD = ("exercise", "difficulty", "minutes", "points")
 
 def check(manifest: Manifest) -> tuple[list[Problem], list[Problem]]:
     """All problems of the book, and all warnings (a lesson whose library changed since it was run)."""
-    problems = list(_unlisted(manifest))
+    problems = [*_unlisted(manifest), *_readme_problems(manifest)]
     warnings: list[Problem] = []
     for chapter in manifest.finished:
         for kind in KINDS:
@@ -43,6 +44,12 @@ def _unlisted(manifest: Manifest) -> Iterator[Problem]:
     for folder in sorted(path for path in manifest.src.iterdir() if path.is_dir()):
         if folder.name not in listed:
             yield Problem(folder, 1, "not a chapter of book.toml with this status", "list it there or remove it")
+
+
+def _readme_problems(manifest: Manifest) -> Iterator[Problem]:
+    for lang, path in readme.files(manifest).items():
+        if readme.fresh(manifest, path, lang) != path.read_text(encoding="utf-8"):
+            yield Problem(path, 1, "its table of chapters is stale", "run: tools/book.py build")
 
 
 def _item_problems(source: Source) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from .environment import ROOT, VENV, SetupError, ensure, environment, torch_pin,
 from .torch_choice import choose
 
 LAB = {"lab"}
+CLASSROOM = {"lab", "classroom"}
 TEST = {"lab", "dev", "classroom", "site"}
 LANGUAGES = {"en": "default", "zh": "zh_CN"}
 
@@ -43,6 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         ("lab", lab, "install, copy the notebooks to workspace/, open JupyterLab (BOOK_LANG=zh for Chinese)"),
         ("lab-check", lab_check, "the same without a browser: start, run the first lesson, stop"),
         ("test", test, "install and run all tests; --all adds the slow ones, --gpu runs those of a GPU"),
+        ("assignments", assignments, "make the exercises to hand out to a class"),
         ("grade", grade, "grade what was handed in"),
         ("bench", bench, "measure seconds and memory of each chapter"),
         ("doctor", doctor, "say what is wrong with the installation"),
@@ -109,8 +111,13 @@ def test(options: argparse.Namespace) -> int:
     return run([str(venv_python()), "-m", "pytest", *chosen, *options.pytest], PYTHONWARNDEFAULTENCODING="1")
 
 
+def assignments(options: argparse.Namespace) -> int:
+    ensure(CLASSROOM, options.offline)
+    return run([str(venv_python()), "tools/book.py", "assignments"])
+
+
 def grade(options: argparse.Namespace) -> int:
-    ensure({"lab", "classroom"}, options.offline)
+    ensure(CLASSROOM, options.offline)
     return run([str(venv_python()), "tools/book.py", "grade"])
 
 
