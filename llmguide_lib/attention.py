@@ -32,6 +32,22 @@ def causal_mask(num_queries: int, num_keys: int | None = None, *, device=None) -
     return keys <= queries
 
 
+def prefix_mask(lengths: Int[Tensor, "B"], num_keys: int) -> Bool[Tensor, "B 1 S"]:
+    """Every query may attend to the first ``lengths[b]`` positions of its text, even to those that come later.
+
+    ``|`` with a causal mask gives a prefix language model's: the prefix is read both ways, the rest is written.
+
+    Raises:
+        ValueError: a length is negative or larger than ``num_keys``.
+
+    Example:
+        >>> (causal_mask(3) | prefix_mask(torch.tensor([2]), 3)).int().tolist()
+        [[[1, 1, 0], [1, 1, 0], [1, 1, 1]]]
+    Source: Raffel et al. 2020, section 3.2.1, https://arxiv.org/abs/1910.10683
+    """
+    return padding_mask(lengths, num_keys)
+
+
 def padding_mask(lengths: Int[Tensor, "B"], num_keys: int) -> Bool[Tensor, "B 1 S"]:
     """Every query may attend to the real tokens of its own text: the first ``lengths[b]`` keys of text b.
 
@@ -138,7 +154,33 @@ def fused_attention(
     return output, None
 
 
-# What a MultiHeadAttention computes inside its heads: `attention`, `fused_attention`, or one with their signature.
+def causal_attention(
+    query: Float[Tensor, "*q T K"],
+    key: Float[Tensor, "*k S K"],
+    value: Float[Tensor, "*v S V"],
+    mask: Bool[Tensor, "*m T S"] | Bool[Tensor, "*m 1 S"] | None = None,
+    *,
+    bias: Float[Tensor, "..."] | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> tuple[Float[Tensor, "*o T V"], None]:
+    """Fused attention in which no query sees what comes after it: the core of a decoder.
+
+    The queries are the last of the S positions, and ``mask`` forbids more. Without one, PyTorch's kernel knows by
+    itself what is past, and no T x S mask is stored.
+    """
+    num_queries, num_keys = query.shape[-2], key.shape[-2]
+    if mask is None and bias is None and num_queries == num_keys:
+        _check_shapes(query, key, value, None)
+        scale = _scale(query, scale)
+        return F.scaled_dot_product_attention(query, key, value, None, dropout, is_causal=True, scale=scale), None
+    if num_queries > 1:  # one query is the last position and may see everything
+        past = causal_mask(num_queries, num_keys, device=query.device)
+        mask = past if mask is None else past & mask
+    return fused_attention(query, key, value, mask, bias=bias, scale=scale, dropout=dropout)
+
+
+# What a MultiHeadAttention computes inside its heads: one of the functions above, or another with their signature.
 Core = Callable[..., tuple[Tensor, Tensor | None]]
 
 
@@ -222,9 +264,10 @@ class MultiHeadAttention(nn.Module):
         head_dim: width of one head; None means ``d_model / num_heads``.
         bias: whether the four projections have a bias.
         dropout: probability of dropping an attention weight in training.
-        core: what computes attention inside the heads.
+        core: what computes attention inside the heads; ``causal_attention`` makes it a decoder's.
     Raises:
         ValueError: sizes that do not divide.
+    ``query_norm`` and ``key_norm`` change nothing; replace them to normalise every head's queries and keys (Qwen 3).
     Source: Vaswani et al. 2017, section 3.2.2; grouped queries: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245
     """
 
@@ -254,6 +297,8 @@ class MultiHeadAttention(nn.Module):
         self.k_proj = nn.Linear(d_model, num_kv_heads * self.head_dim, bias=bias)
         self.v_proj = nn.Linear(d_model, num_kv_heads * self.head_dim, bias=bias)
         self.out_proj = nn.Linear(num_heads * self.head_dim, d_model, bias=bias)
+        self.query_norm = nn.Identity()
+        self.key_norm = nn.Identity()
 
     def forward(
         self,
@@ -262,6 +307,9 @@ class MultiHeadAttention(nn.Module):
         mask: Bool[Tensor, "..."] | None = None,
         cache: KVCache | None = None,
         layer: int = 0,
+        *,
+        rotate: Callable[[Tensor], Tensor] | None = None,
+        bias: Float[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Mixes the context's vectors for each vector of ``x``.
 
@@ -271,28 +319,46 @@ class MultiHeadAttention(nn.Module):
             mask: (T, S), one for all; (B, T, S), one per text; or (B, H, T, S), one per head.
             cache: keys and values of earlier tokens; the new ones are appended under ``layer``.
             layer: place of this module in the cache.
+            rotate: turns queries and keys by their positions (see ``positions.Rotary``).
+            bias: added to the scores of every head, (H, T, S) (see ``positions.RelativeBias``).
         Raises:
             ValueError: the mask has other than 2, 3 or 4 axes, or does not fit.
         """
-        query, key, value = self._heads(x, context, cache, layer)
+        query, key, value = self._heads(x, context, cache, layer, rotate)
         dropout = self.dropout if self.training else 0.0
-        output, _ = self.core(query, key, value, _per_head(mask), dropout=dropout)
+        output, _ = self.core(query, key, value, _per_head(mask), bias=bias, dropout=dropout)
         return self.out_proj(output.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, D)
 
     def weights(
-        self, x: Float[Tensor, "B T D"], context: Float[Tensor, "B S D"] | None = None, mask: Tensor | None = None
+        self,
+        x: Float[Tensor, "B T D"],
+        context: Float[Tensor, "B S D"] | None = None,
+        mask: Bool[Tensor, "..."] | None = None,
+        *,
+        rotate: Callable[[Tensor], Tensor] | None = None,
+        bias: Float[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "B H T S"]:
         """The attention weights of every head, for looking at."""
-        query, key, value = self._heads(x, context, None, 0)
-        return attention(query, key, value, _per_head(mask))[1]
+        query, key, _ = self._heads(x, context, None, 0, rotate)
+        # Where value s is the s-th unit vector, the mixture of values is the list of their weights: so whatever
+        # the core computes, this shows what it weighs, and every core is looked at in the same way.
+        units = torch.eye(key.shape[2], dtype=key.dtype, device=key.device).expand(*key.shape[:2], -1, -1)
+        return self.core(query, key, units, _per_head(mask), bias=bias)[0]
 
     def _heads(
-        self, x: Tensor, context: Tensor | None, cache: KVCache | None, layer: int
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        cache: KVCache | None,
+        layer: int,
+        rotate: Callable[[Tensor], Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         context = x if context is None else context
-        query = self._split(self.q_proj(x), self.num_heads)  # (B, H, T, K)
-        key = self._split(self.k_proj(context), self.num_kv_heads)  # (B, G, S, K)
+        query = self.query_norm(self._split(self.q_proj(x), self.num_heads))  # (B, H, T, K)
+        key = self.key_norm(self._split(self.k_proj(context), self.num_kv_heads))  # (B, G, S, K)
         value = self._split(self.v_proj(context), self.num_kv_heads)
+        if rotate is not None:
+            query, key = rotate(query), rotate(key)
         if cache is not None:
             key, value = cache.append(layer, key, value)
         repeats = self.num_heads // self.num_kv_heads

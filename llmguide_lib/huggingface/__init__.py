@@ -1,0 +1,94 @@
+"""Exchange with Hugging Face: their checkpoints in our models (``from_hf``), ours in theirs (``to_hf``)."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .families import FAMILIES, Family, model_type
+from .loading import find, read_config, read_weights
+from .tables import Table
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["FAMILIES", "from_hf", "to_hf"]
+
+
+def from_hf(source: "PreTrainedModel | str | os.PathLike", *, allow_pickle: bool = False) -> nn.Module:
+    """Our model with the weights of one of Hugging Face's (GPT-2, BERT, Llama, Qwen 2, Qwen 3).
+
+    Args:
+        source: a model object, a folder that ``save_pretrained`` wrote, or the id of a model on the Hub.
+        allow_pickle: whether weights may be read that exist only as a pickle.
+    Returns:
+        the model, in evaluation mode, in the type of the weights.
+    Raises:
+        ValueError: an unknown family, a setting that our model does not have, a parameter that is missing, left
+            over, of another shape or not a number, or a source that cannot be found or read.
+
+    Example:
+        ``model = from_hf("gpt2")``, or without network ``model = from_hf("folder/with/gpt2")``.
+    """
+    if isinstance(source, nn.Module):
+        config, theirs = source.config.to_dict(), source.state_dict()
+    else:
+        folder = find(source, allow_pickle=allow_pickle)
+        config, theirs = read_config(folder), read_weights(folder, allow_pickle=allow_pickle)
+    if config["model_type"] not in FAMILIES:
+        raise ValueError(f"model_type ({config['model_type']!r}) must be one of {', '.join(FAMILIES)}")
+    family = FAMILIES[config["model_type"]]
+    ours = family.read_config(config)
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        model = family.model(ours)
+    tied = model.lm_head.weight is model.token_embedding.weight
+    table = family.table(ours)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    state = table.read(_named_as_today(theirs, family, table, tied), shapes, ours.num_layers)
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} of this checkpoint holds NaN or infinity: the weights are damaged")
+    model.load_state_dict(
+        {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}, assign=True
+    )
+    if tied:
+        model.lm_head.weight = model.token_embedding.weight
+    return model.eval()
+
+
+def _named_as_today(theirs: Mapping[str, Tensor], family: Family, table: Table, tied: bool) -> dict[str, Tensor]:
+    """The names that Hugging Face's classes have today, whatever wrote the file.
+
+    Old files say gamma and beta; files of the class without heads lack the first word; files of tied models
+    leave out the head's matrix, which is the embedding's.
+    """
+    named = {re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name): tensor for name, tensor in theirs.items()}
+    named = {re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name): tensor for name, tensor in named.items()}
+    if not any(name.startswith(family.base) for name in named):
+        named = {family.base + name: tensor for name, tensor in named.items()}
+    rows = {row.ours[0]: row.theirs for row in table.once}
+    head, embedding = rows["lm_head.weight"], rows["token_embedding.weight"]
+    if tied and embedding in named:
+        named.setdefault(head, named[embedding])
+    return named
+
+
+def to_hf(model: nn.Module) -> "PreTrainedModel":
+    """Hugging Face's model with the weights of ours; ``save_pretrained`` and everything else of theirs works on it.
+
+    Raises:
+        ValueError: the model belongs to no family that Hugging Face has.
+    """
+    import transformers
+
+    name = model_type(model)
+    family = FAMILIES[name]
+    config = transformers.AutoConfig.for_model(name, **family.write_config(model.config))
+    theirs = getattr(transformers, family.architecture)(config).to(next(model.parameters()).dtype)
+    table = family.table(model.config)
+    missing, left_over = theirs.load_state_dict(table.write(model.state_dict(), model.config.num_layers), strict=False)
+    assert not left_over and all(name.endswith(table.ignored) for name in missing), (left_over, missing)
+    return theirs.eval()

@@ -1,0 +1,21 @@
+"""Model families: a configuration, a model and presets with published sizes in one file each."""
+
+from .bert import BERT, BERT_SIZES, BERTConfig
+from .gpt import GPT, GPT_SIZES, GPTConfig
+from .llama import LLAMA_SIZES, Llama, LlamaConfig
+from .seq2seq import SEQ2SEQ_SIZES, Seq2SeqConfig, Seq2SeqTransformer
+
+__all__ = [
+    "BERT",
+    "BERT_SIZES",
+    "GPT",
+    "GPT_SIZES",
+    "LLAMA_SIZES",
+    "SEQ2SEQ_SIZES",
+    "BERTConfig",
+    "GPTConfig",
+    "Llama",
+    "LlamaConfig",
+    "Seq2SeqConfig",
+    "Seq2SeqTransformer",
+]

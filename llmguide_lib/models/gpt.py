@@ -1,0 +1,139 @@
+"""GPT: a stack of causal blocks that predicts the next token (the GPT-2 family).
+
+Shape letters: B batch, T positions, S positions with those in the cache, D d_model, V vocabulary.
+
+Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3
+"""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ..attention import KVCache, MultiHeadAttention, causal_attention
+from ..layers import FeedForward, LayerNorm
+from ..positions import LearnedPositions
+from ..transformer import EncoderBlock
+from .inputs import check_cache, check_mask, check_sizes, check_tokens, initialise, positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """Sizes of a GPT.
+
+    Attributes:
+        vocab_size: number of tokens known.
+        max_seq_len: largest number of positions.
+        d_model, num_heads, num_layers: width, heads per layer, layers.
+        d_ff: width inside the feed-forward layers; None means ``4 * d_model``.
+        dropout: probability, everywhere.
+        norm_eps: added to the variance in every norm.
+    """
+
+    vocab_size: int
+    max_seq_len: int
+    d_model: int
+    num_heads: int
+    num_layers: int
+    d_ff: int | None = None
+    dropout: float = 0.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "vocab_size", "max_seq_len", "d_model", "num_heads", "num_layers", "norm_eps")
+
+    @property
+    def inner_width(self) -> int:
+        """``d_ff``, or what it is if not given."""
+        return self.d_ff or 4 * self.d_model
+
+
+def _gpt2(d_model: int, num_heads: int, num_layers: int) -> GPTConfig:
+    return GPTConfig(
+        vocab_size=50257,
+        max_seq_len=1024,
+        d_model=d_model,
+        num_heads=num_heads,
+        num_layers=num_layers,
+        dropout=0.1,
+    )
+
+
+GPT_SIZES = {
+    "gpt2": _gpt2(768, 12, 12),
+    "gpt2-medium": _gpt2(1024, 16, 24),
+    "gpt2-large": _gpt2(1280, 20, 36),
+    "gpt2-xl": _gpt2(1600, 25, 48),
+}
+
+
+class GPT(nn.Module):
+    """Token and position embeddings, pre-norm causal blocks, a last norm, and scores for every token of the vocabulary.
+
+    The head shares its matrix with the token embedding.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.position_embedding = LearnedPositions(config.max_seq_len, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_layers))
+        self.final_norm = LayerNorm(config.d_model, config.norm_eps)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.lm_head.weight = self.token_embedding.weight
+        self._initialise()
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B S"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """Scores (logits) of the token that follows each position; arguments as in ``hidden``."""
+        return self.lm_head(self.hidden(tokens, mask, cache))
+
+    def hidden(
+        self,
+        tokens: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B S"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """The final state of each position.
+
+        Args:
+            tokens: ids; with a cache only the new ones.
+            mask: True for real tokens, those in the cache included; None means that all are real.
+            cache: keys and values of the tokens before these; the new ones are added to it.
+        Raises:
+            ValueError: tokens, mask or cache do not fit the model or each other.
+        """
+        config = self.config
+        check_tokens(tokens, config.vocab_size, config.max_seq_len)
+        start = check_cache(cache, config.num_layers, tokens.shape[1], config.max_seq_len)
+        check_mask(mask, tokens, start + tokens.shape[1])
+        places = positions(tokens, mask, start)
+        x = self.dropout(self.token_embedding(tokens) + self.position_embedding(places))
+        seen = None if mask is None else mask[:, None]  # the blocks look back only, by themselves
+        for layer, block in enumerate(self.blocks):
+            x = block(x, seen, cache, layer)
+        return self.final_norm(x)
+
+    def _initialise(self) -> None:
+        """Spread 0.02; what writes into the residual stream starts smaller, so that the stream does not grow."""
+        initialise(self, 0.02)
+        for block in self.blocks:
+            for layer in (block.attention.out_proj, block.feed_forward.down_proj):
+                nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * self.config.num_layers))
+
+
+def _block(config: GPTConfig) -> EncoderBlock:
+    return EncoderBlock(
+        MultiHeadAttention(config.d_model, config.num_heads, dropout=config.dropout, core=causal_attention),
+        FeedForward(config.d_model, config.inner_width, nn.GELU("tanh")),
+        LayerNorm(config.d_model, config.norm_eps),
+        LayerNorm(config.d_model, config.norm_eps),
+        dropout=config.dropout,
+    )

@@ -1,0 +1,185 @@
+"""The original Transformer: an encoder reads the source, a decoder writes the target with an eye on it.
+
+Shape letters: B batch, T positions of the target, S positions of the source, D d_model, V vocabulary.
+
+Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
+"""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ..attention import KVCache, MultiHeadAttention, causal_attention
+from ..layers import FeedForward, LayerNorm
+from ..positions import SinusoidalPositions
+from ..transformer import Decoder, DecoderBlock, Encoder, EncoderBlock, post_norm
+from .inputs import check_cache, check_mask, check_sizes, check_tokens, positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seq2SeqConfig:
+    """Sizes of an encoder-decoder; source and target share one vocabulary, as in the paper.
+
+    Attributes:
+        vocab_size: number of tokens known.
+        max_seq_len: largest number of positions of source and target.
+        d_model, num_heads: width, heads per layer.
+        num_encoder_layers, num_decoder_layers: layers.
+        d_ff: width inside the feed-forward layers; None means ``4 * d_model``.
+        dropout: probability, everywhere.
+        norm_eps: added to the variance in every norm.
+    """
+
+    vocab_size: int
+    max_seq_len: int
+    d_model: int
+    num_heads: int
+    num_encoder_layers: int
+    num_decoder_layers: int
+    d_ff: int | None = None
+    dropout: float = 0.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "max_seq_len", "d_model", "num_heads", "num_encoder_layers", "num_decoder_layers")
+        check_sizes(self, *sizes, "norm_eps")
+
+    @property
+    def inner_width(self) -> int:
+        """``d_ff``, or what it is if not given."""
+        return self.d_ff or 4 * self.d_model
+
+
+def _paper(d_model: int, num_heads: int, dropout: float) -> Seq2SeqConfig:
+    return Seq2SeqConfig(
+        vocab_size=37000,
+        max_seq_len=512,
+        d_model=d_model,
+        num_heads=num_heads,
+        num_encoder_layers=6,
+        num_decoder_layers=6,
+        dropout=dropout,
+    )
+
+
+SEQ2SEQ_SIZES = {"transformer-base": _paper(512, 8, 0.1), "transformer-big": _paper(1024, 16, 0.3)}
+
+
+class Seq2SeqTransformer(nn.Module):
+    """One embedding for source, target and head, sinusoidal positions, post-norm encoder and decoder."""
+
+    def __init__(self, config: Seq2SeqConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.position_embedding = SinusoidalPositions(config.max_seq_len, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = Encoder([_encoder_block(config) for _ in range(config.num_encoder_layers)], nn.Identity())
+        self.decoder = Decoder([_decoder_block(config) for _ in range(config.num_decoder_layers)], nn.Identity())
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.lm_head.weight = self.token_embedding.weight
+        self._initialise()
+
+    def forward(
+        self,
+        source: Int[Tensor, "B S"],
+        target: Int[Tensor, "B T"],
+        source_mask: Bool[Tensor, "B S"] | None = None,
+        target_mask: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """Scores (logits) of the token that follows each position of the target.
+
+        Args:
+            source, target: ids; the target begins with a start token.
+            source_mask, target_mask: True for real tokens; None means that all are real.
+        Raises:
+            ValueError: tokens or masks do not fit the model or each other.
+        """
+        return self.lm_head(self.hidden(source, target, source_mask, target_mask))
+
+    def hidden(
+        self,
+        source: Int[Tensor, "B S"],
+        target: Int[Tensor, "B T"],
+        source_mask: Bool[Tensor, "B S"] | None = None,
+        target_mask: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """The final state of each position of the target; arguments as in ``forward``."""
+        return self.decode(target, self.encode(source, source_mask), source_mask, target_mask)
+
+    def encode(
+        self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"] | None = None
+    ) -> Float[Tensor, "B S D"]:
+        """The states of the source, once per text."""
+        check_tokens(source, self.config.vocab_size, self.config.max_seq_len, "source")
+        check_mask(source_mask, source, source.shape[1], "source_mask")
+        seen = None if source_mask is None else source_mask[:, None]
+        return self.encoder(self._embed(source, source_mask, 0), seen)
+
+    def decode(
+        self,
+        target: Int[Tensor, "B T"],
+        encoded: Float[Tensor, "B S D"],
+        source_mask: Bool[Tensor, "B S"] | None = None,
+        target_mask: Bool[Tensor, "B U"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """The states of the target, given those of the source; with a cache the target holds only the new tokens."""
+        config = self.config
+        check_tokens(target, config.vocab_size, config.max_seq_len, "target")
+        start = check_cache(cache, config.num_decoder_layers, target.shape[1], config.max_seq_len)
+        check_mask(target_mask, target, start + target.shape[1], "target_mask")
+        x = self._embed(target, target_mask, start)
+        seen, source_seen = (None if mask is None else mask[:, None] for mask in (target_mask, source_mask))
+        return self.decoder(x, encoded, seen, source_seen, cache)
+
+    def _embed(self, tokens: Tensor, mask: Tensor | None, start: int) -> Tensor:
+        scaled = self.token_embedding(tokens) * math.sqrt(self.config.d_model)  # section 3.4
+        return self.dropout(scaled + self.position_embedding(positions(tokens, mask, start)))
+
+    def _initialise(self) -> None:
+        """Xavier's spread for the linear maps; D^-1/2 for the embedding, which the scale above brings back to 1."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.token_embedding.weight, std=self.config.d_model**-0.5)
+
+
+def _attention(config: Seq2SeqConfig) -> MultiHeadAttention:
+    return MultiHeadAttention(config.d_model, config.num_heads, dropout=config.dropout)
+
+
+def _feed_forward(config: Seq2SeqConfig) -> FeedForward:
+    return FeedForward(config.d_model, config.inner_width, nn.ReLU())
+
+
+def _norm(config: Seq2SeqConfig) -> LayerNorm:
+    return LayerNorm(config.d_model, config.norm_eps)
+
+
+def _encoder_block(config: Seq2SeqConfig) -> EncoderBlock:
+    return EncoderBlock(
+        _attention(config),
+        _feed_forward(config),
+        _norm(config),
+        _norm(config),
+        residual=post_norm,
+        dropout=config.dropout,
+    )
+
+
+def _decoder_block(config: Seq2SeqConfig) -> DecoderBlock:
+    attention = _attention(config)
+    attention.core = causal_attention
+    return DecoderBlock(
+        attention,
+        _attention(config),
+        _feed_forward(config),
+        (_norm(config), _norm(config), _norm(config)),
+        residual=post_norm,
+        dropout=config.dropout,
+    )
