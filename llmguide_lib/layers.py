@@ -65,7 +65,7 @@ class FeedForward(nn.Module):
     Args:
         d_model: width of the input and the output.
         d_ff: width in between, usually four times ``d_model``.
-        activation: a module; None means ``nn.GELU()``. GPT-2 has ``nn.GELU("tanh")``, the first Transformer ``nn.ReLU()``.
+        activation: a module; None means ``nn.GELU()``. GPT-2 has ``nn.GELU("tanh")``, the 2017 paper ``nn.ReLU()``.
         bias: whether the two maps have a bias.
     Raises:
         ValueError: a size is not positive.

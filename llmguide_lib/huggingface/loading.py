@@ -30,8 +30,8 @@ def find(source: str | os.PathLike, *, allow_pickle: bool) -> Path:
         return Path(snapshot_download(str(source), allow_patterns=patterns))
     except Exception as error:  # the Hub's client has a dozen kinds of them: offline, unknown, forbidden, broken off
         raise ValueError(
-            f"source ({str(source)!r}) is no folder here and could not be downloaded ({type(error).__name__}): check the "
-            "id and the network, set HF_ENDPOINT to a mirror, or give a folder that holds the checkpoint"
+            f"source ({str(source)!r}) is no folder here and could not be downloaded ({type(error).__name__}): check "
+            "the id and the network, set HF_ENDPOINT to a mirror, or give a folder that holds the checkpoint"
         ) from None
 
 
