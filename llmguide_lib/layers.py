@@ -114,7 +114,7 @@ class GatedFeedForward(nn.Module):
         return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
 
 
-def _positive(**sizes: float) -> None:
+def _positive(**sizes: float | int) -> None:
     for name, size in sizes.items():
         if not size > 0:
             raise ValueError(f"{name} ({size}) must be positive")

@@ -65,9 +65,9 @@ class RopeScaling:
     Source: the released code of Llama 3.1; Dubey et al. 2024, section 3.4.2, https://arxiv.org/abs/2407.21783
     """
 
-    factor: float = 8.0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
+    factor: float | int = 8.0
+    low_freq_factor: float | int = 1.0
+    high_freq_factor: float | int = 4.0
     original_max_seq_len: int = 8192
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class Rotary(nn.Module):
     Source: Su et al. 2021, section 3.2.2, https://arxiv.org/abs/2104.09864
     """
 
-    def __init__(self, head_dim: int, rope_theta: float = 10_000.0, scaling: RopeScaling | None = None) -> None:
+    def __init__(self, head_dim: int, rope_theta: float | int = 10_000.0, scaling: RopeScaling | None = None) -> None:
         super().__init__()
         _even("head_dim", head_dim)
         if not rope_theta > 0:
@@ -186,7 +186,7 @@ class RelativeBias(nn.Module):
         return start + torch.where(distance < exact, distance, far)
 
 
-def _frequencies(width: int, base: float, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+def _frequencies(width: int, base: float | int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
     """Angle per position of each pair: base^(-2i / width)."""
     return 1.0 / base ** (torch.arange(0, width, 2, device=device).to(dtype) / width)
 

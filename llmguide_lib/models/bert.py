@@ -39,7 +39,7 @@ class BERTConfig:
     num_layers: int
     d_ff: int | None = None
     num_segments: int = 2
-    dropout: float = 0.0
+    dropout: float | int = 0.0
     norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ class GPTConfig:
     num_heads: int
     num_layers: int
     d_ff: int | None = None
-    dropout: float = 0.0
+    dropout: float | int = 0.0
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:

@@ -47,7 +47,7 @@ class LlamaConfig:
     num_kv_heads: int | None = None
     head_dim: int | None = None
     norm_eps: float = 1e-5
-    rope_theta: float = 10_000.0
+    rope_theta: float | int = 10_000.0
     rope_scaling: RopeScaling | None = None
     attention_bias: bool = False
     head_norm: bool = False

@@ -39,7 +39,7 @@ class Seq2SeqConfig:
     num_encoder_layers: int
     num_decoder_layers: int
     d_ff: int | None = None
-    dropout: float = 0.0
+    dropout: float | int = 0.0
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:

@@ -1,0 +1,471 @@
+"""Our models against Hugging Face's: same weights, float64, differences below 1e-10; and planted bugs must show."""
+
+import contextlib
+import dataclasses
+import json
+from unittest import mock
+
+import pytest
+import torch
+from torch import nn
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra: hub)")
+
+from transformers.models.llama import modeling_llama  # noqa: E402
+from transformers.models.qwen2 import modeling_qwen2  # noqa: E402
+from transformers.models.qwen3 import modeling_qwen3  # noqa: E402
+
+from llmguide_lib import attention, positions  # noqa: E402
+from llmguide_lib.attention import KVCache, MultiHeadAttention, causal_mask, fused_attention  # noqa: E402
+from llmguide_lib.huggingface import FAMILIES, from_hf, to_hf  # noqa: E402
+from llmguide_lib.layers import FeedForward  # noqa: E402
+from llmguide_lib.models import GPT, GPTConfig, Seq2SeqConfig, Seq2SeqTransformer, bert, gpt, llama  # noqa: E402
+from llmguide_lib.transformer import pre_norm  # noqa: E402
+
+EXACT = {"atol": 1e-10, "rtol": 0}
+B, T, V = 3, 9, 61
+GPT2 = {"vocab_size": V, "n_positions": 24, "n_embd": 24, "n_head": 4, "n_layer": 2, "n_inner": 40}
+BERT = {
+    "vocab_size": V, "max_position_embeddings": 24, "hidden_size": 24, "num_attention_heads": 4,
+    "num_hidden_layers": 2, "intermediate_size": 40,
+}  # fmt: skip
+LLAMA = {**BERT, "num_key_value_heads": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0}}
+STRETCHED = {
+    "rope_type": "llama3", "rope_theta": 100.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}  # fmt: skip
+CONFIGS = {
+    "gpt2": ("gpt2", GPT2),
+    "bert": ("bert", BERT),
+    "llama": ("llama", LLAMA),
+    "llama, stretched and tied": ("llama", {**LLAMA, "rope_parameters": STRETCHED, "tie_word_embeddings": True}),
+    "qwen2": ("qwen2", LLAMA),
+    "qwen3": ("qwen3", {**LLAMA, "head_dim": 8, "tie_word_embeddings": True}),
+}
+DECODERS = [name for name in CONFIGS if name != "bert"]
+
+
+@pytest.fixture(autouse=True)
+def norms_in_float64(monkeypatch):
+    """Hugging Face's RMSNorm rounds to float32 in the middle whatever the type; here it must keep float64."""
+
+    def forward(self, x):
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+    for cls in (modeling_llama.LlamaRMSNorm, modeling_qwen2.Qwen2RMSNorm, modeling_qwen3.Qwen3RMSNorm):
+        monkeypatch.setattr(cls, "forward", forward)
+
+
+def theirs(name):
+    """A tiny model of Hugging Face's, its weights large enough for every mistake to show."""
+    model_type, sizes = CONFIGS[name]
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
+    config = transformers.AutoConfig.for_model(model_type, **sizes, **ends, attn_implementation="sdpa")
+    model = getattr(transformers, FAMILIES[model_type].architecture)(config).double().eval()
+    for parameter_name, parameter in model.named_parameters():
+        nn.init.normal_(parameter, std=0.2)
+        if parameter.ndim == 1 and parameter_name.endswith("weight"):
+            parameter.data += 1  # norms
+    return model
+
+
+def texts(side):
+    """Tokens, and the mask of texts of 9, 5 and 1 words, filled up on one side; no mask without filling."""
+    tokens = torch.randint(0, V, (B, T))
+    if side == "none":
+        return tokens, None
+    real = torch.arange(T) < torch.tensor([[9], [5], [1]])
+    return tokens, real.flip(1) if side == "left" else real
+
+
+def ask(model, tokens, mask, **more):
+    """Hugging Face's outputs; the positions count real tokens, as ours do."""
+    mask = torch.ones_like(tokens).bool() if mask is None else mask
+    places = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    return model(tokens, attention_mask=mask.long(), position_ids=places, output_hidden_states=True, **more)
+
+
+def logits_of(outputs):
+    return outputs.prediction_logits if "prediction_logits" in outputs else outputs.logits
+
+
+def last_state(outputs):
+    return outputs.hidden_states[-1]
+
+
+# -- parity -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["none", "left", "right"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logits_and_states_are_equal(name, side):
+    model = theirs(name)
+    ours = from_hf(model)
+    tokens, mask = texts(side)
+    real = slice(None) if mask is None else mask
+    expected = ask(model, tokens, mask)
+    torch.testing.assert_close(ours(tokens, mask)[real], logits_of(expected)[real], **EXACT)
+    torch.testing.assert_close(ours.hidden(tokens, mask)[real], last_state(expected)[real], **EXACT)
+
+
+@pytest.mark.parametrize("side", ["none", "left"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_gradients_of_every_parameter_are_equal(name, side):
+    model = theirs(name)
+    ours = from_hf(model)
+    tokens, mask = texts(side)
+    real = slice(None) if mask is None else mask
+    pull = torch.randn_like(logits_of(ask(model, tokens, mask))[real])
+    (logits_of(ask(model, tokens, mask))[real] * pull).sum().backward()
+    (ours(tokens, mask)[real] * pull).sum().backward()
+    table = FAMILIES[CONFIGS[name][0]].table(ours.config)
+    own = dict(ours.named_parameters(remove_duplicate=False))
+    compared = 0
+    for row in table.rows(ours.config.num_layers):
+        if own[row.ours[0]].grad is not None:
+            gradient = row.write([own[one].grad for one in row.ours])
+            torch.testing.assert_close(gradient, model.get_parameter(row.theirs).grad, **EXACT)
+            compared += 1
+    unused = 4 if name == "bert" else 0  # pooler and next sentence
+    assert compared == len(list(table.rows(ours.config.num_layers))) - unused
+
+
+@pytest.mark.filterwarnings("ignore:.past_key_values. is deprecated:FutureWarning")  # newer versions call it cache
+@pytest.mark.parametrize("side", ["none", "left"])
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_step_of_cached_generation_is_equal(name, side):
+    model = theirs(name)
+    ours = from_hf(model)
+    tokens, mask = texts(side)
+    cache, past = KVCache(ours.config.num_layers, 24), None
+    for step in range(5):
+        fed = tokens if step == 0 else tokens[:, -1:]
+        known = torch.ones_like(tokens).bool() if mask is None else mask
+        expected = ask(model, fed, known, past_key_values=past, use_cache=True)
+        past = expected.past_key_values
+        now = ours(fed, mask, cache)
+        torch.testing.assert_close(now[:, -1], expected.logits[:, -1], **EXACT)
+        tokens = torch.cat([tokens, now[:, -1:].argmax(-1)], dim=1)
+        mask = None if mask is None else torch.cat([mask, torch.ones(B, 1, dtype=torch.bool)], dim=1)
+
+
+def test_berts_segments_and_next_sentence_are_equal():
+    model = theirs("bert")
+    ours = from_hf(model)
+    tokens, mask = texts("right")
+    segments = (torch.arange(T) > 3).long().expand(B, T)
+    expected = model(tokens, attention_mask=mask.long(), token_type_ids=segments)
+    torch.testing.assert_close(ours.next_sentence(tokens, mask, segments), expected.seq_relationship_logits, **EXACT)
+    torch.testing.assert_close(ours(tokens, mask, segments)[mask], expected.prediction_logits[mask], **EXACT)
+
+
+def test_float32_as_released_is_equal_up_to_rounding(monkeypatch):
+    monkeypatch.undo()  # their norm as it is
+    model = theirs("llama").float()
+    tokens, _ = texts("none")
+    torch.testing.assert_close(from_hf(model)(tokens), model(tokens).logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("post", [True, False])
+def test_the_original_transformer_is_torchs_with_weights_copied(post):
+    config = Seq2SeqConfig(
+        vocab_size=V, max_seq_len=12, d_model=24, num_heads=4, num_encoder_layers=2, num_decoder_layers=2, d_ff=40
+    )
+    ours = Seq2SeqTransformer(config).eval()
+    torchs = nn.Transformer(24, 4, 2, 2, 40, 0.0, batch_first=True, norm_first=not post).eval()
+    torchs.encoder.norm, torchs.decoder.norm = nn.Identity(), nn.Identity()
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    if not post:
+        for block in (*ours.encoder.blocks, *ours.decoder.blocks):
+            block.residual = pre_norm
+    with torch.no_grad():
+        for stack, blocks in ((torchs.encoder, ours.encoder.blocks), (torchs.decoder, ours.decoder.blocks)):
+            for layer, block in zip(stack.layers, blocks, strict=True):
+                copy_block(block, layer)
+    source, target = torch.randint(0, V, (B, 7)), torch.randint(0, V, (B, 5))
+    source_mask, target_mask = torch.arange(7) < torch.tensor([[7], [3], [1]]), torch.ones(B, 5).bool()
+    embed = lambda tokens: ours._embed(tokens, None, 0)  # noqa: E731
+    expected = torchs(
+        embed(source), embed(target), tgt_mask=~causal_mask(5), src_key_padding_mask=~source_mask,
+        memory_key_padding_mask=~source_mask, tgt_is_causal=False,
+    )  # fmt: skip
+    torch.testing.assert_close(ours.hidden(source, target, source_mask, target_mask), expected, **EXACT)
+    torch.testing.assert_close(ours.hidden(source, target, source_mask), expected, **EXACT)
+
+
+def copy_block(block, layer):
+    """Copies our block's weights into one of ``nn.Transformer``'s layers."""
+    pairs = [(block.attention, layer.self_attn)]
+    if hasattr(block, "cross_attention"):
+        pairs.append((block.cross_attention, layer.multihead_attn))
+    for own, other in pairs:
+        for part in ("weight", "bias"):
+            stacked = torch.cat([getattr(getattr(own, name), part) for name in ("q_proj", "k_proj", "v_proj")])
+            getattr(other, f"in_proj_{part}").copy_(stacked)
+        other.out_proj.load_state_dict(own.out_proj.state_dict())
+    layer.linear1.load_state_dict(block.feed_forward.up_proj.state_dict())
+    layer.linear2.load_state_dict(block.feed_forward.down_proj.state_dict())
+    for number in range(1, 2 + len(pairs)):
+        getattr(layer, f"norm{number}").load_state_dict(getattr(block, f"norm{number}").state_dict())
+
+
+# -- planted bugs: parity must fail -----------------------------------------------------------------------------------
+
+
+def leak(query, key, value, mask=None, **more):
+    return fused_attention(query, key, value, causal_mask(T).roll(1, dims=1) | causal_mask(T), **more)
+
+
+def interleaved(self, x):
+    turned = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
+    return x * self.cos + turned * self.sin
+
+
+def every(model, kind):
+    return [module for module in model.modules() if isinstance(module, kind)]
+
+
+def drop_biases(model):
+    for linear in every(model, nn.Linear):
+        linear.bias = None
+
+
+def set_all(kind, **values):
+    def change(model):
+        for module in every(model, kind):
+            for name, value in values.items():
+                setattr(module, name, value)
+
+    return change
+
+
+def untie(model):
+    model.lm_head.weight = nn.Parameter(torch.randn_like(model.lm_head.weight))
+
+
+def shifted(tokens, mask, start):
+    return torch.arange(start + 1, start + 1 + tokens.shape[1])
+
+
+def patched(owner, name, new):
+    return lambda model: mock.patch.object(owner, name, new)
+
+
+BUGS = {
+    "no scale": ("gpt2", patched(attention, "_scale", lambda query, scale: 1.0)),
+    "scaled by d_model": ("gpt2", patched(attention, "_scale", lambda query, scale: 24**-0.5)),
+    "exact GELU": ("gpt2", set_all(FeedForward, activation=nn.GELU())),
+    "tanh GELU": ("bert", set_all(FeedForward, activation=nn.GELU("tanh"))),
+    "another eps": ("gpt2", set_all(gpt.LayerNorm, norm_eps=1e-12)),
+    "a mask that leaks": ("gpt2", set_all(MultiHeadAttention, core=leak)),
+    "positions off by one": ("gpt2", patched(gpt, "positions", shifted)),
+    "positions off by one in BERT": ("bert", patched(bert, "positions", shifted)),
+    "an untied head": ("gpt2", untie),
+    "heads split wrongly": (
+        "gpt2",
+        patched(MultiHeadAttention, "_split", lambda self, x, heads: x.reshape(len(x), heads, -1, self.head_dim)),
+    ),
+    "no biases": ("qwen2", drop_biases),
+    "rotary pairs of neighbours": ("llama", patched(positions.Rotation, "__call__", interleaved)),
+    "rotary base": ("llama", lambda model: setattr(model.rotary, "rope_theta", 101.0)),
+    "key-value heads repeated in turn": (
+        "llama",
+        patched(torch.Tensor, "repeat_interleave", lambda x, repeats, dim: x.repeat(1, repeats, 1, 1)),
+    ),
+    "heads not normalised": ("qwen3", set_all(MultiHeadAttention, query_norm=nn.Identity())),
+    "no gate": ("llama", set_all(llama.GatedFeedForward, activation=nn.Identity())),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_breaks_parity(bug, unchecked):
+    name, plant = BUGS[bug]
+    model = theirs(name)
+    ours = from_hf(model)
+    tokens, _ = texts("none")
+    expected = logits_of(ask(model, tokens, None))
+    torch.testing.assert_close(ours(tokens), expected, **EXACT)
+    with plant(ours) or contextlib.nullcontext():
+        assert (ours(tokens) - expected).abs().max() > 1e-6
+
+
+# -- both ways, and from disk -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_round_trip_returns_every_number_and_setting(name):
+    ours = from_hf(theirs(name))
+    back = from_hf(to_hf(ours))
+    assert settings(back) == settings(ours)
+    assert all(torch.equal(back.state_dict()[key], value) for key, value in ours.state_dict().items())
+    assert back.lm_head.weight.dtype == torch.float64
+
+
+def settings(model):
+    """The configuration with sizes that follow from others written out."""
+    written = dataclasses.asdict(model.config)
+    for derived, name in (("head_width", "head_dim"), ("inner_width", "d_ff")):
+        if hasattr(model.config, derived):
+            written[name] = getattr(model.config, derived)
+    return written
+
+
+def test_our_model_shares_no_memory_with_theirs():
+    model = theirs("gpt2")
+    ours = from_hf(model)
+    before = model.transformer.wte.weight.clone()
+    with torch.no_grad():
+        ours.token_embedding.weight.zero_()
+    assert torch.equal(model.transformer.wte.weight, before) and ours.lm_head.weight.eq(0).all()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("shard", ["1GB", "10KB"])
+def test_what_transformers_saved_is_read(name, shard, tmp_path):
+    model = theirs(name)
+    model.save_pretrained(tmp_path, max_shard_size=shard)
+    assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (shard == "10KB")
+    tokens, _ = texts("none")
+    torch.testing.assert_close(from_hf(tmp_path)(tokens), logits_of(ask(model, tokens, None)), **EXACT)
+    torch.testing.assert_close(from_hf(str(tmp_path))(tokens), logits_of(ask(model, tokens, None)), **EXACT)
+
+
+def test_what_we_saved_is_read_by_transformers(tmp_path):
+    ours = GPT(GPTConfig(vocab_size=V, max_seq_len=16, d_model=16, num_heads=2, num_layers=1)).eval()
+    to_hf(ours).save_pretrained(tmp_path)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
+    tokens, _ = texts("none")
+    torch.testing.assert_close(again(tokens).logits, ours(tokens), **EXACT)
+
+
+def test_files_of_the_class_without_heads_and_with_old_names_are_read(tmp_path):
+    model = theirs("gpt2")
+    save(tmp_path, model, {name.removeprefix("transformer."): t for name, t in model.transformer.state_dict().items()})
+    tokens, _ = texts("none")
+    torch.testing.assert_close(from_hf(tmp_path)(tokens), model(tokens).logits, **EXACT)
+    model = theirs("bert")
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    state = dict(model.state_dict())
+    for new, name in old.items():
+        state = {key.replace(new, name): tensor for key, tensor in state.items()}
+    save(tmp_path, model, state)
+    expected = model(tokens).prediction_logits
+    torch.testing.assert_close(from_hf(tmp_path)(tokens), expected, **EXACT)
+
+
+def save(folder, model, state):
+    from safetensors.torch import save_file
+
+    own = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
+    save_file(own, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(model.config.to_dict()), encoding="utf-8")
+
+
+def test_pickled_weights_are_read_only_when_asked_for(tmp_path):
+    model = theirs("gpt2")
+    (tmp_path / "config.json").write_text(json.dumps(model.config.to_dict()), encoding="utf-8")
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"has only pickled weights .* pass allow_pickle=True if you trust"):
+        from_hf(tmp_path)
+    tokens, _ = texts("none")
+    torch.testing.assert_close(from_hf(tmp_path, allow_pickle=True)(tokens), model(tokens).logits, **EXACT)
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+def broken(folder, change):
+    """A checkpoint of which something was changed."""
+    model = theirs("gpt2")
+    state, config = dict(model.state_dict()), model.config.to_dict()
+    change(state, config)
+    save(folder, model, state)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def nan(state, config):
+    state["transformer.ln_f.weight"] = state["transformer.ln_f.weight"] * float("nan")
+
+
+BROKEN = [
+    (lambda s, c: s.pop("transformer.wpe.weight"), r"transformer.wpe.weight is missing from the checkpoint"),
+    (lambda s, c: s.update(extra=torch.ones(1)), r"extra of the checkpoint has no place in this family"),
+    (
+        lambda s, c: s.update({"transformer.wpe.weight": torch.ones(3, 24)}),
+        r"position_embedding.weight \(24, 24\)",
+    ),
+    (nan, r"final_norm.weight of this checkpoint holds NaN or infinity"),
+    (lambda s, c: c.update(model_type="mamba"), r"model_type \('mamba'\) must be one of gpt2, bert, llama, qwen2"),
+    (lambda s, c: c.update(activation_function="relu"), r"activation_function \('relu'\) of this checkpoint must be"),
+    (lambda s, c: c.update(scale_attn_weights=False), r"scale_attn_weights \(False\) of this checkpoint must be True"),
+    (lambda s, c: c.pop("model_type"), r"names no model_type"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN)
+def test_a_checkpoint_that_does_not_fit_is_refused(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        from_hf(broken(tmp_path, change))
+
+
+def test_settings_that_our_llama_does_not_have_are_refused():
+    scaled = {**LLAMA, "rope_parameters": {"rope_type": "linear", "rope_theta": 100.0, "factor": 2.0}}
+    for sizes, message in ((scaled, r"rope_type \('linear'\)"), ({**LLAMA, "mlp_bias": True}, r"mlp_bias \(True\)")):
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
+        with pytest.raises(ValueError, match=message):
+            from_hf(model)
+
+
+def test_folders_that_hold_no_checkpoint_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"has no config.json"):
+        from_hf(tmp_path)
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config.json is not JSON"):
+        from_hf(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**GPT2, "model_type": "gpt2"}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"has no weights: neither model.safetensors nor pytorch_model.bin"):
+        from_hf(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\x10" * 50)
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
+        from_hf(tmp_path)
+    with pytest.raises(ValueError, match=r"must be a folder with config.json"):
+        from_hf(tmp_path / "missing")
+
+
+def test_a_missing_part_of_the_weights_is_named(tmp_path):
+    theirs("gpt2").save_pretrained(tmp_path, max_shard_size="10KB")
+    lost = sorted(tmp_path.glob("*.safetensors"))[1]
+    lost.unlink()
+    with pytest.raises(ValueError, match=rf"lacks {lost.name}, one of the \d+ files"):
+        from_hf(tmp_path)
+
+
+def test_an_id_that_cannot_be_downloaded_says_what_to_do(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    asked = {}
+
+    def offline(source, allow_patterns):
+        asked[source] = allow_patterns
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(ValueError, match=r"source \('openai/gpt'\) is no folder here and could not be .*HF_ENDPOINT"):
+        from_hf("openai/gpt")
+    assert not any("bin" in pattern for pattern in asked["openai/gpt"])
+
+
+def test_a_downloaded_checkpoint_is_read(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    theirs("gpt2").save_pretrained(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda source, allow_patterns: str(tmp_path))
+    assert isinstance(from_hf("gpt2"), GPT)
+
+
+def test_a_model_without_a_family_there_is_refused():
+    with pytest.raises(ValueError, match=r"model \(Linear\) must be a GPT, BERT or Llama"):
+        to_hf(nn.Linear(1, 1))
