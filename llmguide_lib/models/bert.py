@@ -17,6 +17,8 @@ from ..positions import LearnedPositions
 from ..transformer import EncoderBlock, post_norm
 from .inputs import check_mask, check_sizes, check_tokens, initialise, positions
 
+SIZES = ("vocab_size", "max_seq_len", "d_model", "num_heads", "num_layers", "d_ff", "num_segments", "norm_eps")
+
 
 @dataclass(frozen=True, kw_only=True)
 class BERTConfig:
@@ -43,7 +45,7 @@ class BERTConfig:
     norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:
-        check_sizes(self, "vocab_size", "max_seq_len", "d_model", "num_heads", "num_layers", "num_segments", "norm_eps")
+        check_sizes(self, *SIZES)
 
     @property
     def inner_width(self) -> int:

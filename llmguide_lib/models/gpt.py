@@ -17,6 +17,8 @@ from ..positions import LearnedPositions
 from ..transformer import EncoderBlock
 from .inputs import check_cache, check_mask, check_sizes, check_tokens, initialise, positions
 
+SIZES = ("vocab_size", "max_seq_len", "d_model", "num_heads", "num_layers", "d_ff", "norm_eps")
+
 
 @dataclass(frozen=True, kw_only=True)
 class GPTConfig:
@@ -41,7 +43,7 @@ class GPTConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        check_sizes(self, "vocab_size", "max_seq_len", "d_model", "num_heads", "num_layers", "norm_eps")
+        check_sizes(self, *SIZES)
 
     @property
     def inner_width(self) -> int:

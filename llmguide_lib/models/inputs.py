@@ -77,14 +77,19 @@ def initialise(model: nn.Module, std: float) -> None:
 
 
 def check_sizes(config: object, *names: str) -> None:
-    """Refuses a configuration in which one of these sizes is not positive.
+    """Refuses a configuration in which one of these sizes is not positive (None is allowed), or other choices are odd.
 
     Raises:
         ValueError: it names the first one.
     """
     for name in names:
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name} ({getattr(config, name)}) must be positive")
+        size = getattr(config, name)
+        if size is not None and not size > 0:
+            raise ValueError(f"{name} ({size}) must be positive")
+    if not 0 <= getattr(config, "dropout", 0) < 1:
+        raise ValueError(f"dropout ({config.dropout}) must be at least 0 and less than 1")
+    if getattr(config, "head_dim", None) is None and config.d_model % config.num_heads:
+        raise ValueError(f"d_model ({config.d_model}) must be a multiple of num_heads ({config.num_heads})")
 
 
 def _may_look(tensor: Tensor) -> bool:

@@ -17,6 +17,10 @@ from ..positions import SinusoidalPositions
 from ..transformer import Decoder, DecoderBlock, Encoder, EncoderBlock, post_norm
 from .inputs import check_cache, check_mask, check_sizes, check_tokens, positions
 
+SIZES = (
+    "vocab_size", "max_seq_len", "d_model", "num_heads", "num_encoder_layers", "num_decoder_layers", "d_ff", "norm_eps",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seq2SeqConfig:
@@ -43,8 +47,7 @@ class Seq2SeqConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "max_seq_len", "d_model", "num_heads", "num_encoder_layers", "num_decoder_layers")
-        check_sizes(self, *sizes, "norm_eps")
+        check_sizes(self, *SIZES)
 
     @property
     def inner_width(self) -> int:
