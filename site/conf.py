@@ -34,6 +34,7 @@ mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load file
 
 html_theme = "sphinx_book_theme"
 html_static_path = [os.environ["BOOK_STATIC"]]
+html_favicon = str(HERE / "static" / "favicon.svg")
 html_css_files = ["book.css"]
 html_js_files = [("search.js", {"type": "module"}), ("switch.js", {"type": "module"})]
 html_sidebars = {"**": ["navbar-logo.html", "course.html"]}
@@ -53,7 +54,8 @@ def name_sections(app, doctree):
     """Gives each section the anchor that its heading's class asks for; a heading's own text differs by language."""
     for section in doctree.findall(nodes.section):
         if asked := [name for name in section["classes"] if name.startswith("anchor-")]:
-            section["ids"] = [asked[0].removeprefix("anchor-")]
+            name = asked[0].removeprefix("anchor-")
+            section["ids"], section[0]["ids"] = [name], [f"{name}-title"]  # the search looks for anchors of titles
             section["classes"].remove(asked[0])
 
 

@@ -51,7 +51,8 @@ def make_site(manifest: Manifest, out: Path) -> Path:
             copy_notebooks(manifest, made / lang, lang)
         shutil.copyfile(SITE / "pages" / "index.html", made / "index.html")
         (made / ".nojekyll").touch()  # else GitHub's pages leave out folders whose names begin with _
-        _run([sys.executable, "-m", "pagefind", "--quiet", "--site", str(made)], "the search index")
+        index = ["--quiet", "--exclude-selectors", ".headerlink", "--site", str(made)]
+        _run([sys.executable, "-m", "pagefind", *index], "the search index")
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
