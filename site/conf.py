@@ -36,8 +36,8 @@ html_theme = "sphinx_book_theme"
 html_static_path = [os.environ["BOOK_STATIC"]]
 html_favicon = str(HERE / "static" / "favicon.svg")
 html_css_files = ["book.css"]
-html_js_files = [("search.js", {"type": "module"}), ("switch.js", {"type": "module"})]
-html_sidebars = {"**": ["navbar-logo.html", "course.html"]}
+html_js_files = [(name, {"type": "module"}) for name in ("search.js", "switch.js", "scrolling.js")]
+html_sidebars = {"**": ["course.html"]}
 html_copy_source = html_use_index = False
 html_permalinks_icon = "#"
 html_theme_options = {

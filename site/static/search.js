@@ -34,7 +34,8 @@ function entries(page) {
     const title = place.title && place.title !== page.meta.title ? `${page.meta.title} › ${place.title}` : page.meta.title;
     const link = Object.assign(document.createElement("a"), { href: place.url, textContent: title });
     const excerpt = document.createElement("p");
-    excerpt.innerHTML = place.excerpt; // pagefind escapes the text and marks the words
+    // Pagefind escapes the text and marks the words; TeX's \( and \) would only disturb.
+    excerpt.innerHTML = place.excerpt.replace(/\\[()[\]]/g, "");
     const item = document.createElement("li");
     item.append(link, excerpt);
     return item;
