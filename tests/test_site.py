@@ -29,8 +29,9 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-# Rows may have names without a name over them: a lesson's table says so by an empty cell.
-AXE = {"rules": {"empty-table-header": {"enabled": False}}}
+# Rows may have names without a name over them: a lesson's table says so by an empty cell. Without preload, because axe
+# would fetch style sheets again and look for what they import beside the page.
+AXE = {"rules": {"empty-table-header": {"enabled": False}}, "preload": False}
 MANIFEST = read_manifest(ROOT)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install chromium to test the site in a browser")
 
@@ -145,8 +146,7 @@ def test_every_page_opens_without_a_fault_and_fits_the_window(html, page, lang, 
     for path in paths:
         visit(page, path)
         assert page.locator("html").get_attribute("data-theme") == theme
-        written = len(re.findall('class="math notranslate', (html / path).read_text(encoding="utf-8")))
-        assert page.locator("article mjx-container").count() == written
+        assert page.locator(".math:not(:has(mjx-container))").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than the window"
         assert violations(page) == [], path
         check_explorers(page)
@@ -198,7 +198,7 @@ def test_the_search_opens_by_keyboard_and_finds_words_of_both_languages(page, la
 def test_the_search_says_when_it_finds_nothing_and_closes(page):
     visit(page, "zh/index.html")
     page.locator(".llm-search-button").click()
-    page.keyboard.type("qqqqzzzz")
+    page.keyboard.type("龘龘")
     page.wait_for_function("document.querySelector('#llm-search [role=status]').textContent.includes('没有找到')")
     assert violations(page) == []
     page.keyboard.press("Escape")
@@ -311,9 +311,9 @@ def test_solutions_stand_folded_after_each_exercise_or_not_at_all(html, sample):
     shown = (html / "en/03_attention/exercises.html").read_text(encoding="utf-8")
     assert shown.count('<details class="llm-solution">') == 4
     assert shown.count("<details>") == 3 * 4
-    for text in ((path).read_text(encoding="utf-8") for path in sample.rglob("exercises.*") if path.suffix == ".html"):
-        assert "llm-solution" not in text
-        assert text.count("return") - text.count("hint") >= 0
+    for path in sample.rglob("exercises.html"):
+        left = re.sub("(?s)<details>.*?</details>|<[^>]*>", "", path.read_text(encoding="utf-8"))  # without the hints
+        assert "return a - b" in left and "return a + b" not in left
 
 
 def test_launch_buttons_are_there_only_with_a_repository(html, sample):
