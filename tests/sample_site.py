@@ -1,4 +1,4 @@
-"""The sample book as the site needs it: built without a kernel, with an explorer and a repository, solutions left out."""
+"""The sample book for the site: built without a kernel, with an explorer and a repository, without solutions."""
 
 import nbformat
 from bookbuilder import building

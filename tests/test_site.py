@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import re
 import shutil
 import sys
@@ -17,10 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 from bookbuilder import site as builder  # noqa: E402
-from bookbuilder.claims import read_claims  # noqa: E402
 from bookbuilder.building import read_notebook  # noqa: E402
+from bookbuilder.claims import read_claims  # noqa: E402
 from bookbuilder.manifest import LANGUAGES, BookError, read_manifest  # noqa: E402
-from bookbuilder.pages import make_page  # noqa: E402
 from sample_site import write_sample_site  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -31,9 +29,9 @@ FLAGS = (
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 # Rows may have names without a name over them: a lesson's table says so by an empty cell. Without preload, because axe
 # would fetch style sheets again and look for what they import beside the page.
-AXE = {"rules": {"empty-table-header": {"enabled": False}}, "preload": False}
+AXE = {"rules": {"empty-table-header": {"enabled": False}}, "preload": False, "resultTypes": ["violations"]}
 MANIFEST = read_manifest(ROOT)
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install chromium to test the site in a browser")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install it to test the site")
 
 
 @pytest.fixture(scope="module")
@@ -108,21 +106,31 @@ def watched(browser, address):
     wrong = page.wrong = []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
-    page.on("response", lambda response: wrong.append(f"{response.status} {response.url}") if response.status >= 400 else None)
+    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}") if broken(request) else None)
+    page.on(
+        "response",
+        lambda response: wrong.append(f"{response.status} {response.url}") if response.status >= 400 else None,
+    )
     page.route(lambda url: not url.startswith(address), lambda route: (wrong.append(route.request.url), route.abort()))
     yield page
     context.close()
     assert wrong == []
 
 
+def broken(request):
+    """Leaving a page ends what it still loads, which is no fault."""
+    return "ERR_ABORTED" not in request.failure
+
+
 def visit(page, path):
     page.goto(path)
-    page.wait_for_function("!window.MathJax || (MathJax.startup.promise?.then(() => window.typeset = true), window.typeset)")
+    page.evaluate("window.MathJax?.startup.promise")
 
 
 def pages(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/**/*.html") if "_static" not in str(path))
+    """The pages of both languages; the theme leaves pieces of HTML in _static."""
+    paths = [path.relative_to(folder) for path in folder.glob("*/**/*.html")]
+    return sorted(path.as_posix() for path in paths if "_static" not in path.parts)
 
 
 def violations(page):
@@ -136,8 +144,11 @@ def violations(page):
 
 
 @needs_browser
-@pytest.mark.parametrize("lang", LANGUAGES)
-@pytest.mark.parametrize(("size", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("lang", "size", "theme"),
+    [("en", DESKTOP, "light"), ("en", PHONE, "dark"), ("zh", DESKTOP, "dark"), ("zh", PHONE, "light")],
+    ids=["en-desktop", "en-phone", "zh-desktop", "zh-phone"],
+)
 def test_every_page_opens_without_a_fault_and_fits_the_window(html, page, lang, size, theme):
     page.set_viewport_size(size)
     page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
@@ -148,8 +159,9 @@ def test_every_page_opens_without_a_fault_and_fits_the_window(html, page, lang, 
         assert page.locator("html").get_attribute("data-theme") == theme
         assert page.locator(".math:not(:has(mjx-container))").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than the window"
-        assert violations(page) == [], path
         check_explorers(page)
+        if size == DESKTOP:  # both languages have the same elements: one is looked at in light, the other in dark
+            assert violations(page) == [], path
 
 
 @needs_browser
@@ -187,7 +199,8 @@ def test_the_search_opens_by_keyboard_and_finds_words_of_both_languages(page, la
     page.keyboard.press("Control+k")
     page.keyboard.type(words)
     page.wait_for_selector("#llm-search li a")
-    found = page.locator("#llm-search li a").evaluate_all("links => links.map(link => new URL(link.href).pathname + link.hash)")
+    links = page.locator("#llm-search li a")
+    found = links.evaluate_all("links => links.map(link => link.pathname + link.hash)")
     assert any(link.startswith(f"/{lang}/{place}") for link in found), found
     assert all(link.startswith(f"/{lang}/") for link in found)
     page.keyboard.press("Enter")
@@ -261,7 +274,10 @@ def test_an_explorer_that_cannot_start_says_so_and_leaves_its_description(sample
 
 def test_explorers_are_loaded_only_where_there_are_some(sample):
     loads = {path: "explorers/explorers.css" in (sample / path).read_text(encoding="utf-8") for path in pages(sample)}
-    assert [path for path, loaded in loads.items() if loaded] == ["en/01_sample/lesson.html", "zh/01_sample/lesson.html"]
+    assert [path for path, loaded in loads.items() if loaded] == [
+        "en/01_sample/lesson.html",
+        "zh/01_sample/lesson.html",
+    ]
     assert "<noscript>这个交互图需要 JavaScript" in (sample / "zh/01_sample/lesson.html").read_text(encoding="utf-8")
 
 

@@ -44,8 +44,8 @@ function entries(page) {
 
 input.addEventListener("input", search);
 list.addEventListener("click", (event) => event.target.closest("a") && dialog.close());
+dialog.querySelector("button").addEventListener("click", () => dialog.close());
 dialog.querySelector("form").addEventListener("submit", (event) => {
-  if (event.submitter?.ariaLabel) return; // the close button
   event.preventDefault(); // Enter goes to the first place found
   list.querySelector("a")?.click();
 });

@@ -21,6 +21,7 @@ from .source import write_atomically
 
 SITE = Path(__file__).resolve().parents[2] / "site"
 SEARCH_INDEX = Path("pagefind") / "pagefind-entry.json"  # also how a folder is known to be an earlier site
+GITHUB = "https://github.com/"
 # The parts of MathJax that a page may load: the component, its fonts, and TeX extensions that load when first used.
 MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
 
@@ -113,14 +114,15 @@ def launch_links(manifest: Manifest, notebook: str) -> dict[str, str]:
     """Where a notebook can be opened by name of the service; nowhere while the book has no repository."""
     if manifest.repository is None:
         return {}
-    host, _, name = manifest.repository.url.removeprefix("https://").partition("/")
+    repository = manifest.repository
     path = f"{manifest.src.relative_to(manifest.root).as_posix()}/{notebook}"
-    branch = manifest.repository.branch
-    if host != "github.com":
-        return {"Binder": f"https://mybinder.org/v2/git/{quote(manifest.repository.url, safe='')}/{branch}?urlpath=lab/tree/{path}"}
+    if not repository.url.startswith(GITHUB):
+        where = f"git/{quote(repository.url, safe='')}"
+        return {"Binder": f"https://mybinder.org/v2/{where}/{repository.branch}?urlpath=lab/tree/{path}"}
+    name = repository.url.removeprefix(GITHUB)
     return {
-        "Colab": f"https://colab.research.google.com/github/{name}/blob/{branch}/{path}",
-        "Binder": f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{path}",
+        "Colab": f"https://colab.research.google.com/github/{name}/blob/{repository.branch}/{path}",
+        "Binder": f"https://mybinder.org/v2/gh/{name}/{repository.branch}?urlpath=lab/tree/{path}",
     }
 
 
