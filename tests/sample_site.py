@@ -6,6 +6,10 @@ from bookbuilder.execute import STATE, WIDGET
 from bookbuilder.manifest import read_manifest
 from sample_book import write_sample_book
 
+from llmguide_lib import checks
+from llmguide_lib.checks.judging import Verdict
+from llmguide_lib.plots import TokenMap
+
 MODEL = "1".rjust(32, "0")
 EXPLORER = """import {line} from "./sibling.js";
 
@@ -31,6 +35,10 @@ def stored(notebook):
     verdict = {"claim": "2.1a", "verdict": "holds"}
     data = {"application/vnd.llmguide.verdict+json": verdict, "text/plain": "2.1a: holds | 成立"}
     cells["verdict"].outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1)]
+    wrong = Verdict(0.0, {"en": "Not yet.", "zh": ""}, {"en": "Look at the sign.", "zh": ""})
+    shown = [TokenMap(["a", "b"], [0.1, 1.0], marked=0), checks._Shown(wrong)]
+    pages = [{"text/html": thing._repr_html_(), "text/plain": repr(thing)} for thing in shown]
+    cells["time"].outputs = [nbformat.v4.new_output("display_data", data=data) for data in pages]
     view = {WIDGET: {"model_id": MODEL, "version_major": 2, "version_minor": 0}}
     cells["picture"].outputs = [nbformat.v4.new_output("display_data", data=view)]
     state = {"explorer": "sample", "height": 3, "lang": "en"}

@@ -255,12 +255,15 @@ def check_explorers(page):
 
 
 @needs_browser
-def test_an_explorer_runs_from_its_stored_state(sample_page):
-    for lang in LANGUAGES:
-        visit(sample_page, f"{lang}/01_sample/lesson.html")
-        assert check_explorers(sample_page) == 1
-        assert 'y2="4"' in sample_page.locator(".llm-explorer svg").inner_html()
-        assert violations(sample_page) == []
+@pytest.mark.parametrize(("lang", "theme"), [("en", "light"), ("zh", "dark")])
+def test_an_explorer_runs_from_its_stored_state(sample_page, lang, theme):
+    sample_page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    visit(sample_page, f"{lang}/01_sample/lesson.html")
+    assert check_explorers(sample_page) == 1
+    assert 'y2="4"' in sample_page.locator(".llm-explorer svg").inner_html()
+    assert violations(sample_page) == []  # the page also has a map of words and a check's verdict
+    sample_page.set_viewport_size(PHONE)
+    assert sample_page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @needs_browser
@@ -312,6 +315,14 @@ def test_nothing_is_loaded_from_another_host(html):
     for path in pages(html):
         text = (html / path).read_text(encoding="utf-8")
         assert re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(?:https?:)?//[^"]*"', text) == []
+
+
+def test_the_chinese_edition_names_everything_in_chinese(html):
+    for path in pages(html):
+        if path.startswith("zh/"):
+            text = (html / path).read_text(encoding="utf-8").replace('<nav aria-label="Page">', "")  # for printing only
+            named = re.findall(r'\s(?:title|aria-label|placeholder)="([^"]*)"', text)
+            assert named and [name for name in named if not re.search("[\u4e00-\u9fff]", name)] == []
 
 
 def test_planned_chapters_are_on_the_map_without_links(html):
