@@ -6,11 +6,13 @@ import re
 import shutil
 import sys
 import threading
+from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -18,7 +20,9 @@ sys.path.insert(0, str(ROOT / "tools"))
 from bookbuilder import site as builder  # noqa: E402
 from bookbuilder.building import read_notebook  # noqa: E402
 from bookbuilder.claims import read_claims  # noqa: E402
+from bookbuilder.execute import PNG  # noqa: E402
 from bookbuilder.manifest import LANGUAGES, BookError, read_manifest  # noqa: E402
+from bookbuilder.pages import make_page  # noqa: E402
 from sample_site import write_sample_site  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -356,6 +360,35 @@ def test_the_page_of_claims_has_each_claim_with_its_verdict(html):
         for claim in chapter.claims:
             assert f'href="{chapter.slug}/lesson.html#claim-{claim}"' in text
     assert "2.1c：在一定范围内成立" in text
+
+
+def test_pictures_have_their_captions_as_text_alternatives(html):
+    for lang in LANGUAGES:
+        lesson = read_notebook(MANIFEST.notebook(MANIFEST.chapter("03_attention"), "lesson", lang))
+        outputs = [output for cell in lesson.cells for output in cell.get("outputs", ())]
+        wanted = [output.metadata[PNG]["alt"] for output in outputs if PNG in output.get("data", {})]
+        text = (html / lang / "03_attention/lesson.html").read_text(encoding="utf-8")
+        assert [unescape(alt) for alt in re.findall(r'<img alt="([^"]*)"', text)] == wanted
+
+
+def test_prose_gets_anchors_boxes_and_links_between_pages():
+    text = "## One\n\n~~~sh\n# a comment\n~~~\n\n[on](../02_b/lesson.zh.ipynb#x)\n\n### Two\n\nmore"
+    cell = new_markdown_cell(text, id="7deep", metadata={"llmguide": {"role": "deeper"}})
+    notebook = new_notebook(cells=[cell])
+    make_page(notebook, "zh", {})
+    lines = [line for line in notebook.cells[0].source.splitlines() if line]
+    box = ['<div class="llm-deeper">', '<p class="llm-label">深入内容，可以跳过</p>']
+    assert lines == [
+        '{class="anchor-cell-7deep"}', "## One", *box, "~~~sh", "# a comment", "~~~",
+        "[on](../02_b/lesson.ipynb#x)", "</div>",
+        '{class="anchor-cell-7deep-2"}', "### Two", *box, "more", "</div>",
+    ]  # fmt: skip
+
+
+def test_a_missing_package_is_named_with_its_fix(monkeypatch, tmp_path):
+    monkeypatch.setattr(builder, "PACKAGES", ("sphinx", "no_such_package"))
+    with pytest.raises(BookError, match="the site needs no_such_package; run `make book`"):
+        builder.make_site(MANIFEST, tmp_path / "html")
 
 
 def test_a_claim_without_a_verdict_stops_the_build():

@@ -21,6 +21,7 @@ from .source import write_atomically
 
 SITE = Path(__file__).resolve().parents[2] / "site"
 SEARCH_INDEX = Path("pagefind") / "pagefind-entry.json"  # also how a folder is known to be an earlier site
+PACKAGES = ("sphinx", "myst_nb", "sphinx_book_theme", "pagefind", "sphinx-mathjax-offline")
 GITHUB = "https://github.com/"
 # The parts of MathJax that a page may load: the component, its fonts, and TeX extensions that load when first used.
 MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
@@ -36,9 +37,11 @@ def make_site(manifest: Manifest, out: Path) -> Path:
     """Builds both languages into ``out``, replacing an earlier site there in one step; returns its first page.
 
     Raises:
-        BookError: a notebook is not built, a claim has no verdict, Sphinx or the search index warned,
-            or ``out`` holds something else.
+        BookError: a package is missing, a notebook is not built, a claim has no verdict, Sphinx warned, or ``out``
+            holds something else.
     """
+    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        raise BookError(f"the site needs {', '.join(missing)}; run `make book`, which installs what it needs")
     if out.exists() and any(out.iterdir()) and not (out / SEARCH_INDEX).exists():
         raise BookError(f"{out} holds something that is not the site; choose an empty folder")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ def make_site(manifest: Manifest, out: Path) -> Path:
         index = ["--quiet", "--exclude-selectors", ".headerlink", "--site", str(made)]
         _run([sys.executable, "-m", "pagefind", *index], "the search index")
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(Path(folder) / "earlier")
         made.rename(out)
     return out / "index.html"
 
@@ -81,11 +84,8 @@ def write_sources(manifest: Manifest, folder: Path, lang: str) -> None:
 def _render(name: str, **values: object) -> str:
     from llmguide_lib.notebook.verdicts import VERDICTS
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(SITE / "pages"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
+    loader = jinja2.FileSystemLoader(SITE / "pages")
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.get_template(name).render(values, t=texts(values["lang"]), verdicts=VERDICTS) + "\n"
 
 
