@@ -163,6 +163,8 @@ def test_every_page_opens_without_a_fault_and_fits_the_window(html, page, lang, 
         assert page.locator("html").get_attribute("data-theme") == theme
         assert page.locator(".math:not(:has(mjx-container))").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than the window"
+        cut = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth + 1).length"
+        assert page.locator("div.math").evaluate_all(cut) == 0, f"{path} has a formula that is cut off"
         check_explorers(page)
         if size == DESKTOP:  # both languages have the same elements: one is looked at in light, the other in dark
             assert violations(page) == [], path
