@@ -2,10 +2,10 @@
 PYTHON ?= python3
 SETUP = $(PYTHON) tools/setup.py
 
-.PHONY: help lab lab-check test test-all test-gpu assignments grade bench doctor
+.PHONY: help lab lab-check test test-all test-gpu book assignments grade bench doctor
 help:
 	@$(SETUP) --help
-lab lab-check test assignments grade bench doctor:
+lab lab-check test book assignments grade bench doctor:
 	@$(SETUP) $@
 test-all:
 	@$(SETUP) test --all

@@ -4,13 +4,14 @@
 tools/book.py build [CHAPTER ...] [--all]     compose the notebooks, run the lessons whose code changed
 tools/book.py check                           everything stale, unpaired, untranslated, oversized, unlisted
 tools/book.py accept CHAPTER/KIND:LINE        say that the Chinese after this English cell is right again
-tools/book.py site [--out DIR]                the website, in both languages
+tools/book.py site [--out DIR] [--no-solutions]   the website, in both languages
 tools/book.py assignments [--out DIR]         nbgrader's course: what to hand out, one assignment per language
 tools/book.py grade [--out DIR]               marks and feedback for what was handed in
 tools/book.py workspace [--lang zh] [--out DIR]   copies for a student to work in
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def run_accept(manifest: Manifest, options: argparse.Namespace) -> int:
     return 0
 
 
+def run_site(manifest: Manifest, options: argparse.Namespace) -> int:
+    from bookbuilder.site import make_site
+
+    if options.no_solutions:
+        manifest = dataclasses.replace(manifest, solutions=False)
+    print(make_site(manifest, options.out or manifest.root / "site" / "_build" / "html"))
+    return 0
+
+
 def run_assignments(manifest: Manifest, options: argparse.Namespace) -> int:
     from bookbuilder.assignments import make_assignments, release
 
@@ -96,6 +106,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     accept = commands.add_parser("accept")
     accept.add_argument("cell", metavar="CHAPTER/KIND:LINE")
     accept.set_defaults(run=run_accept)
+    site = commands.add_parser("site")
+    site.add_argument("--out", type=Path)
+    site.add_argument("--no-solutions", action="store_true", help="leave the solutions of the exercises out")
+    site.set_defaults(run=run_site)
     assignments = commands.add_parser("assignments")
     assignments.add_argument("--out", type=Path)
     assignments.set_defaults(run=run_assignments)

@@ -33,6 +33,10 @@ class Chapter:
     def finished(self) -> bool:
         return self.status == "finished"
 
+    @property
+    def number(self) -> int:
+        return int(self.slug.split("_")[0])
+
 
 @dataclass(frozen=True)
 class Part:
@@ -60,6 +64,7 @@ class Manifest:
     src: Path
     repository: Repository | None
     parts: tuple[Part, ...]
+    solutions: bool = True  # whether the site shows them
 
     @property
     def chapters(self) -> tuple[Chapter, ...]:
@@ -101,7 +106,8 @@ def read_manifest(root: Path) -> Manifest:
         Part(_both(part, "title", "a [[part]]"), tuple(_chapter(entry) for entry in part.get("chapter", ())))
         for part in data.get("part", ())
     )
-    manifest = Manifest(root, _both(book, "title", "[book]"), book["authors"], root / book["src"], repository, parts)
+    title, solutions = _both(book, "title", "[book]"), book.get("solutions", True)
+    manifest = Manifest(root, title, book["authors"], root / book["src"], repository, parts, solutions)
     _validate(manifest)
     return manifest
 

@@ -76,7 +76,7 @@ def _is_exercise(item: Item) -> bool:
 
 
 def _title(chapter: Chapter, kind: str, lang: str) -> nbformat.NotebookNode:
-    number = int(chapter.slug.split("_")[0])
+    number = chapter.number
     if kind == "exercises":
         text = f"# {number}. {chapter.title[lang]}{TEXTS['colon'][lang]}{TEXTS['exercises'][lang]}"
         text += f"\n\n{TEXTS['how'][lang]}"

@@ -84,7 +84,7 @@ def start_page(manifest: Manifest, lang: str):
     for part in manifest.parts:
         lines += ["", f"## {part.title[lang]}", "", TEXTS["head"][lang]]
         for chapter in part.chapters:
-            number, title = int(chapter.slug.split("_")[0]), chapter.title[lang]
+            number, title = chapter.number, chapter.title[lang]
             links = [TEXTS["planned"][lang], ""]
             if chapter.finished:
                 links = [f"[{TEXTS[kind][lang]}]({chapter.slug}/{kind}.{lang}.ipynb)" for kind in KINDS]

@@ -44,6 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         ("lab", lab, "install, copy the notebooks to workspace/, open JupyterLab (BOOK_LANG=zh for Chinese)"),
         ("lab-check", lab_check, "the same without a browser: start, run the first lesson, stop"),
         ("test", test, "install and run all tests; --all adds the slow ones, --gpu runs those of a GPU"),
+        ("book", book, "build the website in both languages"),
         ("assignments", assignments, "make the exercises to hand out to a class"),
         ("grade", grade, "grade what was handed in"),
         ("bench", bench, "measure seconds and memory of each chapter"),
@@ -109,6 +110,11 @@ def test(options: argparse.Namespace) -> int:
     marks = "not gpu and not network" if options.all else "gpu" if options.gpu else None
     chosen = ["-m", marks] if marks else []
     return run([str(venv_python()), "-m", "pytest", *chosen, *options.pytest], PYTHONWARNDEFAULTENCODING="1")
+
+
+def book(options: argparse.Namespace) -> int:
+    ensure({"lab", "site"}, options.offline)
+    return run([str(venv_python()), "tools/book.py", "site"])
 
 
 def assignments(options: argparse.Namespace) -> int:

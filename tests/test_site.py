@@ -1,0 +1,381 @@
+"""The website in a browser: every page in both languages, on a desktop and on a phone, and what a reader does there."""
+
+import dataclasses
+import functools
+import re
+import sys
+import threading
+from html import unescape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin
+
+import pytest
+from browser import violations
+from nbformat.v4 import new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+from bookbuilder import site as builder  # noqa: E402
+from bookbuilder.building import read_notebook  # noqa: E402
+from bookbuilder.claims import read_claims  # noqa: E402
+from bookbuilder.execute import PNG  # noqa: E402
+from bookbuilder.manifest import LANGUAGES, BookError, read_manifest  # noqa: E402
+from bookbuilder.pages import make_page  # noqa: E402
+from sample_site import write_sample_site  # noqa: E402
+
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+MANIFEST = read_manifest(ROOT)
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    """The book's site, built once."""
+    return builder.make_site(MANIFEST, tmp_path_factory.mktemp("site") / "html").parent
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """The site of the sample book, which has an explorer and a repository and shows no solutions."""
+    root = tmp_path_factory.mktemp("sample") / "书 with space"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        manifest = write_sample_site(root, monkeypatch)
+    return builder.make_site(manifest, root / "site" / "_build" / "html").parent
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder without a line per request."""
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(scope="module")
+def serve():
+    """A function that serves a folder on loopback and returns its address."""
+    servers = []
+
+    def start(folder):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def book(html, serve):
+    return serve(html)
+
+
+@pytest.fixture
+def page(browser, book):
+    """A page on the book's site; the test fails where anything on it went wrong or asked another host."""
+    yield from watched(browser, book)
+
+
+@pytest.fixture
+def sample_page(browser, serve, sample):
+    yield from watched(browser, serve(sample))
+
+
+def watched(browser, address):
+    context = browser.new_context(base_url=address, viewport=DESKTOP, reduced_motion="reduce", locale="zh-CN")
+    context.set_default_timeout(8000)
+    page = context.new_page()
+    wrong = page.wrong = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}") if broken(request) else None)
+    page.on(
+        "response",
+        lambda response: wrong.append(f"{response.status} {response.url}") if response.status >= 400 else None,
+    )
+    page.route(lambda url: not url.startswith(address), lambda route: (wrong.append(route.request.url), route.abort()))
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def broken(request):
+    """Leaving a page ends what it still loads, which is no fault."""
+    return "ERR_ABORTED" not in request.failure
+
+
+def visit(page, path):
+    page.goto(path)
+    page.evaluate("window.MathJax?.startup.promise")
+
+
+def pages(folder):
+    """The pages of both languages; the theme leaves pieces of HTML in _static."""
+    paths = [path.relative_to(folder) for path in folder.glob("*/**/*.html")]
+    return sorted(path.as_posix() for path in paths if "_static" not in path.parts)
+
+
+# -- every page -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lang", "size", "theme"),
+    [("en", DESKTOP, "light"), ("en", PHONE, "dark"), ("zh", DESKTOP, "dark"), ("zh", PHONE, "light")],
+    ids=["en-desktop", "en-phone", "zh-desktop", "zh-phone"],
+)
+def test_every_page_opens_without_a_fault_and_fits_the_window(html, page, lang, size, theme):
+    page.set_viewport_size(size)
+    page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    paths = [path for path in pages(html) if path.startswith(f"{lang}/")]
+    assert len(paths) == 2 + 2 * len(MANIFEST.finished)
+    for path in paths:
+        visit(page, path)
+        assert page.locator("html").get_attribute("data-theme") == theme
+        assert page.locator(".math:not(:has(mjx-container))").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than the window"
+        cut = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth + 1).length"
+        assert page.locator("div.math").evaluate_all(cut) == 0, f"{path} has a formula that is cut off"
+        check_explorers(page)
+        if size == DESKTOP:  # both languages have the same elements: one is looked at in light, the other in dark
+            assert violations(page) == [], path
+
+
+def test_the_first_page_leads_to_the_readers_language(page):
+    page.goto("index.html")
+    page.wait_for_url("**/zh/index.html")
+    page.locator(".llm-switch").click()
+    page.wait_for_url("**/en/index.html")
+    page.goto("index.html")
+    page.wait_for_url("**/en/index.html")
+
+
+@pytest.mark.parametrize(("lang", "other"), [("en", "zh"), ("zh", "en")])
+def test_the_language_switch_leads_to_the_same_section(page, lang, other):
+    visit(page, f"{lang}/03_attention/lesson.html#any-two")
+    page.locator(".llm-switch").click()
+    page.wait_for_url(f"**/{other}/03_attention/lesson.html#any-two")
+    assert page.locator("section#any-two").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("lang", "words", "place"),
+    [
+        ("en", "attention", "03_attention/lesson.html"),
+        ("en", "softmax", "03_attention/lesson.html"),
+        ("zh", "注意力机制", "03_attention/lesson.html"),
+        ("zh", "掩码", "03_attention/lesson.html#masks"),
+        ("zh", "softmax", "03_attention/lesson.html"),
+    ],
+)
+def test_the_search_opens_by_keyboard_and_finds_words_of_both_languages(page, lang, words, place):
+    visit(page, f"{lang}/index.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type(words)
+    page.wait_for_selector("#llm-search li a")
+    links = page.locator("#llm-search li a")
+    found = links.evaluate_all("links => links.map(link => link.pathname + link.hash)")
+    assert any(link.startswith(f"/{lang}/{place}") for link in found), found
+    assert all(link.startswith(f"/{lang}/") for link in found)
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(re.escape(found[0].split("#")[0])))
+
+
+def test_the_search_says_when_it_finds_nothing_and_closes(page):
+    visit(page, "zh/index.html")
+    page.locator(".llm-search-button").click()
+    page.keyboard.type("龘龘")
+    page.wait_for_function("document.querySelector('#llm-search [role=status]').textContent.includes('没有找到')")
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    assert not page.locator("#llm-search").is_visible()
+
+
+def test_the_download_is_the_notebook_of_the_language(page):
+    visit(page, "zh/03_attention/exercises.html")
+    with page.expect_download() as download:
+        page.locator(".llm-download").click()
+    saved = Path(download.value.path()).read_bytes()
+    assert download.value.suggested_filename == "exercises.zh.ipynb"
+    assert saved == MANIFEST.notebook(MANIFEST.chapter("03_attention"), "exercises", "zh").read_bytes()
+
+
+# -- explorers --------------------------------------------------------------------------------------------------------
+
+
+def check_explorers(page):
+    """Every explorer of the page is alive: moving its first control changes its picture."""
+    expected = page.evaluate(
+        """() => {
+            const states = [...document.querySelectorAll('script[type="application/vnd.jupyter.widget-state+json"]')];
+            const models = Object.assign({}, ...states.map(tag => JSON.parse(tag.textContent).state));
+            const views = [...document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]')];
+            return views.filter(view => models[JSON.parse(view.textContent).model_id]?.state.explorer).length;
+        }"""
+    )
+    page.wait_for_function("count => document.querySelectorAll('.llm-explorer > *').length >= count", arg=expected)
+    explorers = page.locator(".llm-explorer")
+    assert explorers.count() == expected
+    for explorer in explorers.all():
+        picture = explorer.locator("svg, table").first
+        before = picture.inner_html()
+        control = explorer.locator("input[type=range], select").first
+        control.focus()
+        control.press("ArrowRight" if control.get_attribute("type") == "range" else "ArrowDown")
+        assert picture.inner_html() != before
+    return expected
+
+
+@pytest.mark.parametrize(("lang", "theme"), [("en", "light"), ("zh", "dark")])
+def test_an_explorer_runs_from_its_stored_state(sample_page, lang, theme):
+    sample_page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    visit(sample_page, f"{lang}/01_sample/lesson.html")
+    assert check_explorers(sample_page) == 1
+    assert 'y2="4"' in sample_page.locator(".llm-explorer svg").inner_html()
+    assert violations(sample_page) == []  # the page also has a map of words and a check's verdict
+    sample_page.set_viewport_size(PHONE)
+    assert sample_page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_an_explorer_that_cannot_start_says_so_and_leaves_its_description(sample_page):
+    sample_page.route("**/sample.js", lambda route: route.fulfill(content_type="text/javascript", body="throw Error()"))
+    visit(sample_page, "zh/01_sample/lesson.html")
+    sample_page.wait_for_selector(".llm-failed")
+    assert "没能启动" in sample_page.locator(".llm-explorer").inner_text()
+    assert "升到" in sample_page.locator(".llm-caption").inner_text()
+
+
+def test_explorers_are_loaded_only_where_there_are_some(sample):
+    loads = {path: "explorers/explorers.css" in (sample / path).read_text(encoding="utf-8") for path in pages(sample)}
+    assert [path for path, loaded in loads.items() if loaded] == [
+        "en/01_sample/lesson.html",
+        "zh/01_sample/lesson.html",
+    ]
+    assert "<noscript>这个交互图需要 JavaScript" in (sample / "zh/01_sample/lesson.html").read_text(encoding="utf-8")
+
+
+# -- what the files hold ----------------------------------------------------------------------------------------------
+
+
+def test_both_languages_have_the_same_pages_and_anchors(html):
+    anchors = {}
+    for path in pages(html):
+        lang, _, name = path.partition("/")
+        text = (html / path).read_text(encoding="utf-8")
+        anchors.setdefault(name, {})[lang] = re.findall(r'<section [^>]*\bid="([^"]+)"', text)
+    for name, found in anchors.items():
+        assert found["en"] == found["zh"] != [], name
+        assert not [anchor for anchor in found["en"] if re.fullmatch(r"id\d+", anchor)]
+
+
+def test_every_internal_link_leads_somewhere(html, sample):
+    for folder in (html, sample):
+        texts = {path: (folder / path).read_text(encoding="utf-8") for path in pages(folder)}
+        for path, text in texts.items():
+            for link in re.findall(r'(?:href|src)="([^"]*)"', text):
+                if re.match(r"[a-z]+:", link):
+                    continue
+                target, fragment = urldefrag(urljoin(path, link.split("?")[0]))
+                assert (folder / unquote(target)).is_file(), f"{path}: {link}"
+                if fragment and target in texts:
+                    assert f'id="{fragment}"' in texts[target], f"{path}: {link}"
+
+
+def test_nothing_is_loaded_from_another_host(html):
+    for path in pages(html):
+        text = (html / path).read_text(encoding="utf-8")
+        assert re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(?:https?:)?//[^"]*"', text) == []
+
+
+def test_the_chinese_edition_names_everything_in_chinese(html):
+    for path in pages(html):
+        if path.startswith("zh/"):
+            text = (html / path).read_text(encoding="utf-8").replace('<nav aria-label="Page">', "")  # for printing only
+            named = re.findall(r'\s(?:title|aria-label|placeholder)="([^"]*)"', text)
+            assert named and [name for name in named if not re.search("[\u4e00-\u9fff]", name)] == []
+
+
+def test_planned_chapters_are_on_the_map_without_links(html):
+    for lang in LANGUAGES:
+        text = (html / lang / "index.html").read_text(encoding="utf-8")
+        assert f'href="{MANIFEST.finished[0].slug}/lesson.html"' in text
+        for chapter in MANIFEST.chapters:
+            assert chapter.title[lang] in text
+            assert (f'href="{chapter.slug}/' in text) == chapter.finished
+
+
+def test_solutions_stand_folded_after_each_exercise_or_not_at_all(html, sample):
+    shown = (html / "en/03_attention/exercises.html").read_text(encoding="utf-8")
+    assert shown.count('<details class="llm-solution">') == 4
+    assert shown.count("<details>") == 3 * 4
+    for path in sample.rglob("exercises.html"):
+        left = re.sub("(?s)<details>.*?</details>|<[^>]*>", "", path.read_text(encoding="utf-8"))  # without the hints
+        assert "return a - b" in left and "return a + b" not in left
+
+
+def test_launch_buttons_are_there_only_with_a_repository(html, sample):
+    launch = 'href="https://colab.research.google.com/github/someone/book/blob/main/chapters/01_sample/lesson.zh.ipynb"'
+    assert launch in (sample / "zh/01_sample/lesson.html").read_text(encoding="utf-8")
+    assert "mybinder.org" in (sample / "en/01_sample/exercises.html").read_text(encoding="utf-8")
+    assert not any("llm-launch" in (html / path).read_text(encoding="utf-8") for path in pages(html))
+
+
+def test_the_page_of_claims_has_each_claim_with_its_verdict(html):
+    text = (html / "zh/claims.html").read_text(encoding="utf-8")
+    for chapter in MANIFEST.finished:
+        for claim in chapter.claims:
+            assert f'href="{chapter.slug}/lesson.html#claim-{claim}"' in text
+    assert "2.1c：在一定范围内成立" in text
+
+
+def test_pictures_have_their_captions_as_text_alternatives(html):
+    for lang in LANGUAGES:
+        lesson = read_notebook(MANIFEST.notebook(MANIFEST.chapter("03_attention"), "lesson", lang))
+        outputs = [output for cell in lesson.cells for output in cell.get("outputs", ())]
+        wanted = [output.metadata[PNG]["alt"] for output in outputs if PNG in output.get("data", {})]
+        text = (html / lang / "03_attention/lesson.html").read_text(encoding="utf-8")
+        assert [unescape(alt) for alt in re.findall(r'<img alt="([^"]*)"', text)] == wanted
+
+
+def test_prose_gets_anchors_boxes_and_links_between_pages():
+    text = "## One\n\n~~~sh\n# a comment\n~~~\n\n[on](../02_b/lesson.zh.ipynb#x)\n\n### Two\n\nmore"
+    cell = new_markdown_cell(text, id="7deep", metadata={"llmguide": {"role": "deeper"}})
+    notebook = new_notebook(cells=[cell])
+    make_page(notebook, "zh", {})
+    lines = [line for line in notebook.cells[0].source.splitlines() if line]
+    box = ['<div class="llm-deeper">', '<p class="llm-label">深入内容，可以跳过</p>']
+    assert lines == [
+        '{class="anchor-cell-7deep"}', "## One", *box, "~~~sh", "# a comment", "~~~",
+        "[on](../02_b/lesson.ipynb#x)", "</div>",
+        '{class="anchor-cell-7deep-2"}', "### Two", *box, "more", "</div>",
+    ]  # fmt: skip
+
+
+def test_a_missing_package_is_named_with_its_fix(monkeypatch, tmp_path):
+    monkeypatch.setattr(builder, "PACKAGES", ("sphinx", "no_such_package"))
+    with pytest.raises(BookError, match="the site needs no_such_package; run `make book`"):
+        builder.make_site(MANIFEST, tmp_path / "html")
+
+
+def test_a_claim_without_a_verdict_stops_the_build():
+    chapter = MANIFEST.chapter("03_attention")
+    lesson = read_notebook(MANIFEST.notebook(chapter, "lesson", "en"))
+    for cell in lesson.cells:
+        cell.outputs = []
+    with pytest.raises(BookError, match=r"claim 2.1a has no stored verdict; end the cell"):
+        read_claims(chapter, lesson)
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(BookError, match="holds something that is not the site"):
+        builder.make_site(MANIFEST, tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_missing_notebook_is_named_with_its_fix(tmp_path):
+    elsewhere = dataclasses.replace(MANIFEST, src=tmp_path)
+    with pytest.raises(BookError, match=r"lesson.en.ipynb: missing or not a notebook; run: tools/book.py build"):
+        builder.write_sources(elsewhere, tmp_path / "out", "en")
