@@ -4,12 +4,14 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from os import PathLike
-from typing import Self
 
 import regex
 
 from .files import read_json, write_json
 from .splitting import checked_text
+
+# The same pieces come again and again; this many are remembered, none longer than that.
+CACHED_PIECES, CACHED_LENGTH = 100_000, 100
 
 
 class Tokenizer(ABC):
@@ -37,6 +39,7 @@ class Tokenizer(ABC):
             raise ValueError(f"special_tokens: {missing[0]!r} must be among the tokens")
         self.special_tokens = {token: ids[token] for token in special_tokens}
         self._ordinary = {token: place for token, place in ids.items() if token not in self.special_tokens}
+        self._cache: dict[str, list[int]] = {}
 
     @property
     def vocab_size(self) -> int:
@@ -87,12 +90,20 @@ class Tokenizer(ABC):
             if special:
                 ids.append(self.special_tokens[part])
             else:
-                ids.extend(self._encode_ordinary(part))
+                for piece in self._split(part):
+                    ids.extend(self._cache.get(piece) or self._encode_new(piece))
         return ids
 
     @abstractmethod
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
-        """The text of some ids."""
+        """The text of some ids.
+
+        Args:
+            ids: integers.
+            skip_special: whether special tokens are left out.
+        Raises:
+            ValueError: an id that is no integer or not in the vocabulary.
+        """
 
     def save(self, path: str | PathLike) -> None:
         """Writes a ``tokenizer.json`` that ``tokenizers.Tokenizer.from_file`` reads too, and gives the same ids.
@@ -103,7 +114,7 @@ class Tokenizer(ABC):
         write_json(path, self._to_json())
 
     @classmethod
-    def load(cls, path: str | PathLike) -> Self:
+    def load(cls, path: str | PathLike) -> "Tokenizer":
         """Reads a ``tokenizer.json``, whether written here or by Hugging Face's library.
 
         Its post-processor, which puts tokens such as [CLS] around a text, is left out.
@@ -135,15 +146,30 @@ class Tokenizer(ABC):
         for place, part in enumerate(regex.split(f"({longest_first})", text)):
             yield part, place % 2 == 1  # what the group matched stands between the rest
 
+    def _tokens(self, ids: Iterable[int], skip_special: bool) -> list[str | bytes]:
+        tokens = [self.id_to_token(id) for id in ids]
+        return [token for token in tokens if not (skip_special and token in self.special_tokens)]
+
+    def _encode_new(self, piece: str) -> list[int]:
+        ids = self._encode_piece(piece)
+        if len(piece) <= CACHED_LENGTH:
+            if len(self._cache) >= CACHED_PIECES:
+                self._cache.clear()
+            self._cache[piece] = ids
+        return ids
+
     @abstractmethod
-    def _encode_ordinary(self, text: str) -> list[int]: ...
+    def _split(self, text: str) -> list[str]: ...
+
+    @abstractmethod
+    def _encode_piece(self, piece: str) -> list[int]: ...
 
     @abstractmethod
     def _to_json(self) -> dict: ...
 
     @classmethod
     @abstractmethod
-    def _from_json(cls, json: dict) -> Self: ...
+    def _from_json(cls, json: dict) -> "Tokenizer": ...
 
 
 def checked_special_tokens(special_tokens: Iterable[str]) -> list[str]:

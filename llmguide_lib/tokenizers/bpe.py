@@ -12,16 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from operator import add
-from typing import Self
 
 from .base import Tokenizer, checked_special_tokens, checked_vocab_size
 from .files import BYTES, bpe_from_json, bpe_to_json, spelled_bytes
 from .splitting import count_pieces, splitter
 
 Pair = tuple[int, int]  # the ids of two neighbours
-
-# The same pieces come again and again; this many are remembered, none longer than that.
-CACHED_PIECES, CACHED_LENGTH = 100_000, 100
 
 
 def merge(ids: Sequence[int], pair: Pair, merged: int) -> list[int]:
@@ -187,8 +183,8 @@ class BPETokenizer(Tokenizer):
         whole_pieces: bool = False,
     ) -> None:
         super().__init__(tokens, [token for token in tokens if isinstance(token, str)])
+        splitter(pattern)  # is there one?
         self.merges, self.pattern, self.whole_pieces = list(merges), pattern, whole_pieces
-        self._split = splitter(pattern)
         self._ranks: dict[Pair, int] = {}
         self._merged: list[int] = []
         for rank, (left, right) in enumerate(self.merges):
@@ -197,7 +193,6 @@ class BPETokenizer(Tokenizer):
                     raise ValueError(f"merges: {left!r} and {right!r} need {token!r} to be a token, it is not")
             self._ranks[self._ordinary[left], self._ordinary[right]] = rank
             self._merged.append(self._ordinary[left + right])
-        self._cache: dict[str, list[int]] = {}
 
     @classmethod
     def train(
@@ -207,7 +202,7 @@ class BPETokenizer(Tokenizer):
         special_tokens: Sequence[str] = (),
         *,
         pattern: str = "gpt2",
-    ) -> Self:
+    ) -> "BPETokenizer":
         """Learns the merges from texts.
 
         The special tokens get the first ids, in their order, then come the 256 bytes in GPT-2's order, then what
@@ -237,45 +232,23 @@ class BPETokenizer(Tokenizer):
         return cls(tokens, [(tokens[left], tokens[right]) for left, right in merges], pattern)
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
-        """The text of some ids; bytes that are not UTF-8, as when a character is cut, become U+FFFD.
+        """The text of some ids; bytes that are not UTF-8, as when a character is cut, become U+FFFD."""
+        tokens = [token.encode() if isinstance(token, str) else token for token in self._tokens(ids, skip_special)]
+        return b"".join(tokens).decode(errors="replace")
 
-        Args:
-            ids: integers.
-            skip_special: whether special tokens are left out.
-        Raises:
-            ValueError: an id that is no integer or not in the vocabulary.
-        """
-        parts = []
-        for token in map(self.id_to_token, ids):
-            if isinstance(token, bytes):
-                parts.append(token)
-            elif not skip_special:
-                parts.append(token.encode())
-        return b"".join(parts).decode(errors="replace")
-
-    def _encode_ordinary(self, text: str) -> list[int]:
-        ids = []
-        for piece in self._split(text):
-            ids.extend(self._cache.get(piece) or self._encode_piece(piece))
-        return ids
+    def _split(self, text: str) -> list[str]:
+        return splitter(self.pattern)(text)
 
     def _encode_piece(self, piece: str) -> list[int]:
         data = piece.encode()
         if self.whole_pieces and data in self._ordinary:
-            ids = [self._ordinary[data]]
-        else:
-            ids = [self.token_to_id(data[at : at + 1]) for at in range(len(data))]
-            ids = apply_merges(ids, self._ranks, self._merged)
-        if len(piece) <= CACHED_LENGTH:
-            if len(self._cache) >= CACHED_PIECES:
-                self._cache.clear()
-            self._cache[piece] = ids
-        return ids
+            return [self._ordinary[data]]
+        return apply_merges([self.token_to_id(bytes([byte])) for byte in data], self._ranks, self._merged)
 
     def _to_json(self) -> dict:
         return bpe_to_json(self.tokens, self.merges, self.pattern, self.whole_pieces)
 
     @classmethod
-    def _from_json(cls, json: dict) -> Self:
+    def _from_json(cls, json: dict) -> "BPETokenizer":
         tokens, merges, pattern, whole_pieces = bpe_from_json(json)
         return cls(tokens, merges, pattern, whole_pieces=whole_pieces)

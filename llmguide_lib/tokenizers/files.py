@@ -109,7 +109,7 @@ def bpe_from_json(content: dict) -> tuple[list[bytes | str], list[tuple[bytes, b
     """
     _check_common(content, "BPE", decoder="ByteLevel")
     model = content["model"]
-    _require("normalizer", content["normalizer"], None)
+    _require("normalizer", content.get("normalizer"), None)
     for name in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
         _require(f"model.{name}", model.get(name) or None, None)
     listed, special = _tokens(content)
@@ -147,11 +147,11 @@ def wordpiece_from_json(content: dict) -> tuple[list[str], list[str], tuple, int
         ValueError: what the file asks for is not done here, or its parts contradict each other.
     """
     _check_common(content, "WordPiece", decoder="WordPiece")
-    model, normalizer = content["model"], content["normalizer"]
+    model, normalizer = content["model"], content.get("normalizer")
     _require("model.unk_token", model["unk_token"], "[UNK]")
     _require("model.continuing_subword_prefix", model["continuing_subword_prefix"], "##")
     _require("pre_tokenizer.type", _type(content["pre_tokenizer"]), "BertPreTokenizer")
-    if content["decoder"]:
+    if content.get("decoder"):
         _require("decoder.prefix", content["decoder"]["prefix"], "##")
         _require("decoder.cleanup", content["decoder"]["cleanup"], True)
     for token in content["added_tokens"]:
@@ -190,10 +190,10 @@ def _bert_template(special_tokens: dict[str, int]) -> dict:
 
 
 def _check_common(content: dict, model: str, decoder: str) -> None:
-    _require("model.type", content["model"]["type"], model)
-    _require("truncation", content["truncation"], None)
-    _require("padding", content["padding"], None)
-    _require("decoder.type", _type(content["decoder"]), decoder, None)
+    _require("model.type", content["model"].get("type", model), model)  # files of 2020 have none
+    _require("truncation", content.get("truncation"), None)
+    _require("padding", content.get("padding"), None)
+    _require("decoder.type", _type(content.get("decoder")), decoder, None)
     for token in content["added_tokens"]:
         for flag in ("single_word", "lstrip", "rstrip"):
             _require(f"{flag} of the added token {token['content']!r}", token[flag], False)
@@ -222,7 +222,7 @@ def _bpe_pattern(pre_tokenizer: dict) -> str:
     _require("pre_tokenizer.type", _type(parts[0]), "Split")
     _require("pre_tokenizer.behavior", parts[0]["behavior"], "Isolated")
     _require("pre_tokenizer.invert", parts[0]["invert"], False)
-    names = {PATTERNS[name]: name for name in ("gpt2", "llama3")}
+    names = {source: name for name, source in PATTERNS.items()}
     _require("pre_tokenizer.pattern", parts[0]["pattern"].get("Regex"), *names)
     return names[parts[0]["pattern"]["Regex"]]
 

@@ -6,15 +6,15 @@ from functools import cache
 
 import regex
 
-# GPT-2 keeps the blank with the word that follows it. Llama 3 also takes a mark with the word (".name"),
-# ends a piece after a line break, and cuts numbers into groups of three digits.
-# BERT throws away the space between words, and every punctuation mark is a word of its own.
+# GPT-2 keeps the blank with the word that follows it. Llama 3 also keeps a mark with the word (".name"), ends a
+# piece after a line break, and cuts numbers into groups of three digits.
 PATTERNS = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "bert": r"[!-/:-@\[-`{-~\p{P}]|[^\s!-/:-@\[-`{-~\p{P}]+",
 }
+# BERT forgets the space between words, and every mark is a word of its own: all of ASCII's, \p{P} of the others.
+_BERT = regex.compile(r"[!-/:-@\[-`{-~\p{P}]|[^\s!-/:-@\[-`{-~\p{P}]+")
 
 
 @cache
@@ -22,18 +22,29 @@ def splitter(pattern: str) -> Callable[[str], list[str]]:
     """The function that cuts a text into pieces.
 
     Args:
-        pattern: a name in ``PATTERNS``. The pieces of "gpt2" and "llama3" joined are the text.
+        pattern: a name in ``PATTERNS``. The pieces joined are the text.
     Raises:
         ValueError: an unknown name.
 
     Example:
         >>> splitter("gpt2")("We'll see  2024!")
         ['We', "'ll", ' see', ' ', ' 2024', '!']
-    Source: Radford et al. 2019, section 2.2, and the tokenizer files published with Llama 3 and BERT.
+
+    Source: Radford et al. 2019, section 2.2, and the tokenizer file published with Llama 3.
     """
     if pattern not in PATTERNS:
         raise ValueError(f"pattern ({pattern!r}) must be one of {', '.join(PATTERNS)}")
     return regex.compile(PATTERNS[pattern]).findall
+
+
+def split_bert(text: str) -> list[str]:
+    """Cuts a text into words and marks, as BERT does.
+
+    Example:
+        >>> split_bert("We'll see  2024!")
+        ['We', "'", 'll', 'see', '2024', '!']
+    """
+    return _BERT.findall(text)
 
 
 def count_pieces(texts: str | Iterable[str], split: Callable[[str], list[str]]) -> Counter[str]:
@@ -42,9 +53,11 @@ def count_pieces(texts: str | Iterable[str], split: Callable[[str], list[str]]) 
     Raises:
         ValueError: one of the texts is not a string of Unicode characters, or there is no piece in them.
     """
+    if not isinstance(texts, Iterable):
+        raise ValueError(f"texts ({texts!r}) must be a string or strings, not {type(texts).__name__}")
     counts: Counter[str] = Counter()
-    for text in [texts] if isinstance(texts, str) else texts:
-        counts.update(split(checked_text(text)))
+    for place, text in enumerate([texts] if isinstance(texts, str) else texts):
+        counts.update(split(checked_text(text, f"texts[{place}]")))
     if not counts:
         raise ValueError("texts must hold something to learn from, they are empty")
     return counts

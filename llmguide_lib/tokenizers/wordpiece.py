@@ -14,13 +14,12 @@ https://arxiv.org/abs/1810.04805.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
 
 from .base import Tokenizer, checked_special_tokens, checked_vocab_size
-from .bpe import CACHED_PIECES, learn_merges
+from .bpe import learn_merges
 from .files import wordpiece_from_json, wordpiece_to_json
 from .normalizing import UNCASED, Step, checked_steps, normalize
-from .splitting import count_pieces, splitter
+from .splitting import count_pieces, split_bert
 
 UNKNOWN, CONTINUED = "[UNK]", "##"
 LONGEST_WORD = 100  # longer ones are seldom words
@@ -56,8 +55,6 @@ class WordPieceTokenizer(Tokenizer):
         if UNKNOWN not in self.special_tokens:
             raise ValueError(f"special_tokens ({list(special_tokens)}) must hold {UNKNOWN!r}")
         self.normalizer, self.longest_word = checked_steps(normalizer), longest_word
-        self._split = splitter("bert")
-        self._cache: dict[str, list[int]] = {}
 
     @classmethod
     def train(
@@ -68,7 +65,7 @@ class WordPieceTokenizer(Tokenizer):
         *,
         normalizer: Sequence[Step] = UNCASED,
         alphabet_size: int = 1000,
-    ) -> Self:
+    ) -> "WordPieceTokenizer":
         """Learns the tokens from texts.
 
         The special tokens get the first ids, then come the characters by their number in Unicode, then those that
@@ -83,8 +80,10 @@ class WordPieceTokenizer(Tokenizer):
         Raises:
             ValueError: too small a vocabulary, empty texts, a text that is no string, bad special tokens.
         """
-        special, steps, split = checked_special_tokens(special_tokens), checked_steps(normalizer), splitter("bert")
-        counts = count_pieces(texts, lambda text: split(normalize(text, steps)))
+        special, steps = checked_special_tokens(special_tokens), checked_steps(normalizer)
+        if alphabet_size < 1:
+            raise ValueError(f"alphabet_size ({alphabet_size}) must be positive")
+        counts = count_pieces(texts, lambda text: split_bert(normalize(text, steps)))
         words, letters = _spell(counts, alphabet_size)
         clash = set(letters) & set(special)
         if clash:
@@ -98,47 +97,34 @@ class WordPieceTokenizer(Tokenizer):
         return cls(tokens, special, steps)
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
-        """The words of some ids with one blank between them, none before ``. , ! ?``.
-
-        Args:
-            ids: integers.
-            skip_special: whether special tokens are left out.
-        Raises:
-            ValueError: an id that is no integer or not in the vocabulary.
-        """
-        tokens = [self.id_to_token(id) for id in ids]
-        tokens = [token for token in tokens if not (skip_special and token in self.special_tokens)]
+        """The words of some ids with one blank between them, none before ``. , ! ?``."""
+        tokens = self._tokens(ids, skip_special)
         return "".join(tokens[:1] + [_continued(token) for token in tokens[1:]])
 
-    def _encode_ordinary(self, text: str) -> list[int]:
-        ids = []
-        for word in self._split(normalize(text, self.normalizer)):
-            ids.extend(self._cache.get(word) or self._encode_word(word))
-        return ids
+    def _split(self, text: str) -> list[str]:
+        return split_bert(normalize(text, self.normalizer))
 
-    def _encode_word(self, word: str) -> list[int]:
+    def _encode_piece(self, piece: str) -> list[int]:
+        unknown = [self.special_tokens[UNKNOWN]]
+        if len(piece) > self.longest_word:
+            return unknown
         ids: list[int] = []
-        start, longest = 0, len(word) if len(word) <= self.longest_word else 0
-        while start < len(word):
+        start = 0
+        while start < len(piece):
             prefix = CONTINUED if start else ""
-            ends = range(longest, start, -1)
-            end = next((end for end in ends if prefix + word[start:end] in self._ordinary), None)
+            fitting = (end for end in range(len(piece), start, -1) if prefix + piece[start:end] in self._ordinary)
+            end = next(fitting, None)
             if end is None:
-                ids = [self.special_tokens[UNKNOWN]]
-                break
-            ids.append(self._ordinary[prefix + word[start:end]])
+                return unknown
+            ids.append(self._ordinary[prefix + piece[start:end]])
             start = end
-        if len(self._cache) >= CACHED_PIECES:
-            self._cache.clear()
-        if longest:
-            self._cache[word] = ids
         return ids
 
     def _to_json(self) -> dict:
         return wordpiece_to_json(self.tokens, self.special_tokens, self.normalizer, self.longest_word)
 
     @classmethod
-    def _from_json(cls, json: dict) -> Self:
+    def _from_json(cls, json: dict) -> "WordPieceTokenizer":
         tokens, special, steps, longest_word = wordpiece_from_json(json)
         return cls(tokens, special, steps, longest_word=longest_word)
 
