@@ -530,6 +530,7 @@ def changed(path, value, kind="gpt2"):
     return json.dumps(content)
 
 
+SPLIT = "pre_tokenizer.pretokenizers"
 FOREIGN = [
     (BPETokenizer, "{", "is not a tokenizer.json, it is not JSON"),
     (BPETokenizer, "\udcff", "is not a tokenizer.json, it is not JSON"),
@@ -549,11 +550,20 @@ FOREIGN = [
     (BPETokenizer, changed("model.continuing_subword_prefix", "#"), r"model.continuing_subword_prefix \('#'\) must"),
     (
         BPETokenizer,
-        changed("pre_tokenizer", {"type": "Metaspace"}),
-        r"pre_tokenizer.type \('Metaspace'\) must be 'Byte",
+        changed("pre_tokenizer", {"type": "Digits"}),
+        r"pre_tokenizer \({'type': 'Digits'}\) must be ByteLevel",
     ),
-    (BPETokenizer, changed("pre_tokenizer.add_prefix_space", True), r"add_prefix_space \(True\) must be False"),
-    (BPETokenizer, changed("pre_tokenizer.use_regex", False), r"pre_tokenizer.use_regex \(False\) must be True"),
+    (BPETokenizer, changed("pre_tokenizer.add_prefix_space", True), "'add_prefix_space': True.* must be ByteLevel"),
+    (BPETokenizer, changed("pre_tokenizer.use_regex", False), "'use_regex': False.* must be ByteLevel"),
+    (
+        BPETokenizer,
+        changed(f"{SPLIT}.0.pattern.Regex", ".", "llama3"),
+        r"'Regex': '\.'.* splitting like gpt2 or llama3",
+    ),
+    (BPETokenizer, changed(f"{SPLIT}.0.behavior", "Removed", "llama3"), "'Removed'.* must be ByteLevel"),
+    (BPETokenizer, changed(f"{SPLIT}.0.invert", True, "llama3"), "'invert': True.* must be ByteLevel"),
+    (BPETokenizer, changed(f"{SPLIT}.1.use_regex", True, "llama3"), "'use_regex': True.* must be ByteLevel"),
+    (BPETokenizer, changed(SPLIT, [], "llama3"), "is not a complete tokenizer.json: IndexError"),
     (BPETokenizer, changed("decoder.type", "Fuse"), r"decoder.type \('Fuse'\) must be 'ByteLevel' or None"),
     (
         BPETokenizer,
@@ -564,16 +574,6 @@ FOREIGN = [
     (BPETokenizer, changed("model.merges", [["q", "q", "q"]]), "too many values"),
     (BPETokenizer, changed("model.merges", [["q", "Ķ"]]), "merges: b'q' and .* need .* to be a token, it is not"),
     (BPETokenizer, changed("model.vocab.q", 0), "the ids of the 900 tokens must be 0 to 899, each once"),
-    (BPETokenizer, changed("pre_tokenizer.pretokenizers.0.pattern.Regex", ".", "llama3"), r"pattern \('.'\) must be"),
-    (BPETokenizer, changed("pre_tokenizer.pretokenizers.0.pattern", {"String": " "}, "llama3"), r"\(None\) must be"),
-    (BPETokenizer, changed("pre_tokenizer.pretokenizers.0.behavior", "Removed", "llama3"), r"behavior \('Removed'\)"),
-    (BPETokenizer, changed("pre_tokenizer.pretokenizers.0.invert", True, "llama3"), r"invert \(True\) must be False"),
-    (
-        BPETokenizer,
-        changed("pre_tokenizer.pretokenizers.0.type", "Digits", "llama3"),
-        r"type \('Digits'\) must be 'Split'",
-    ),
-    (BPETokenizer, changed("pre_tokenizer.pretokenizers.1.use_regex", True, "llama3"), r"use_regex \(True\) must be F"),
     (WordPieceTokenizer, changed("model.unk_token", "<unk>", "cased"), r"model.unk_token \('<unk>'\) must be '\[UNK"),
     (WordPieceTokenizer, changed("model.continuing_subword_prefix", "@", "cased"), r"prefix \('@'\) must be '##'"),
     (WordPieceTokenizer, changed("pre_tokenizer.type", "Whitespace", "cased"), r"\('Whitespace'\) must be 'BertPreTok"),

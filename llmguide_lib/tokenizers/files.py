@@ -22,6 +22,7 @@ _CHARACTER = {byte: chr(byte) for byte in _PRINTABLE} | {
 }
 _BYTE = {character: byte for byte, character in _CHARACTER.items()}
 BYTES = [bytes([byte]) for byte in _BYTE_ORDER]
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
 def spell(token: bytes) -> str:
@@ -76,9 +77,6 @@ def bpe_to_json(
 ) -> dict:
     """The file of a byte-level BPE; its special tokens are the strings among the tokens."""
     spelled = [spell(token) if isinstance(token, bytes) else token for token in tokens]
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    split = {"type": "Split", "pattern": {"Regex": PATTERNS[pattern]}, "behavior": "Isolated", "invert": False}
-    cut_then_spell = {"type": "Sequence", "pretokenizers": [split, byte_level | {"use_regex": False}]}
     model = {
         "type": "BPE",
         "dropout": None,
@@ -94,9 +92,9 @@ def bpe_to_json(
     return _file(
         special_tokens={token: id for id, token in enumerate(tokens) if isinstance(token, str)},
         normalizer=None,
-        pre_tokenizer=byte_level | {"use_regex": True} if pattern == "gpt2" else cut_then_spell,
+        pre_tokenizer=_splits_by(pattern),
         post_processor=None,
-        decoder=byte_level | {"use_regex": True},
+        decoder=_BYTE_LEVEL,
         model=model,
     )
 
@@ -116,7 +114,7 @@ def bpe_from_json(content: dict) -> tuple[list[bytes | str], list[tuple[bytes, b
     tokens = [token if token in special else _bytes(token) for token in listed]
     pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]  # "a b" is older
     merges = [(_bytes(left), _bytes(right)) for left, right in pairs]
-    return tokens, merges, _bpe_pattern(content["pre_tokenizer"]), bool(model.get("ignore_merges"))
+    return tokens, merges, _pattern(content["pre_tokenizer"]), bool(model.get("ignore_merges"))
 
 
 def wordpiece_to_json(tokens: Sequence[str], special_tokens: dict[str, int], steps: Sequence, longest: int) -> dict:
@@ -174,19 +172,15 @@ def _file(*, special_tokens: dict[str, int], **parts: Any) -> dict:
 
 
 def _bert_template(special_tokens: dict[str, int]) -> dict:
-    def token(name: str, segment: int) -> dict:
-        return {"SpecialToken": {"id": name, "type_id": segment}}
+    """What puts [CLS] before a text and [SEP] after it, and after a second one."""
 
-    def text(name: str, segment: int) -> dict:
-        return {"Sequence": {"id": name, "type_id": segment}}
+    def part(kind: str, name: str, segment: int) -> dict:
+        return {kind: {"id": name, "type_id": segment}}
 
-    single = [token("[CLS]", 0), text("A", 0), token("[SEP]", 0)]
-    return {
-        "type": "TemplateProcessing",
-        "single": single,
-        "pair": [*single, text("B", 1), token("[SEP]", 1)],
-        "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]} for name, id in special_tokens.items()},
-    }
+    single = [part("SpecialToken", "[CLS]", 0), part("Sequence", "A", 0), part("SpecialToken", "[SEP]", 0)]
+    pair = [*single, part("Sequence", "B", 1), part("SpecialToken", "[SEP]", 1)]
+    named = {name: {"id": name, "ids": [id], "tokens": [name]} for name, id in special_tokens.items()}
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": named}
 
 
 def _check_common(content: dict, model: str, decoder: str) -> None:
@@ -209,22 +203,25 @@ def _tokens(content: dict) -> tuple[list[str], dict[str, int]]:
     return tokens, special
 
 
-def _bpe_pattern(pre_tokenizer: dict) -> str:
-    """The name of the pattern by which a file splits texts."""
-    parts = pre_tokenizer["pretokenizers"] if _type(pre_tokenizer) == "Sequence" else [pre_tokenizer]
-    _require("pre_tokenizer.type", _type(parts[-1]), "ByteLevel")
-    _require("pre_tokenizer.add_prefix_space", parts[-1]["add_prefix_space"], False)
-    if len(parts) == 1:
-        _require("pre_tokenizer.use_regex", parts[0].get("use_regex", True), True)
-        return "gpt2"
-    _require("pre_tokenizer.use_regex", parts[1]["use_regex"], False)
-    _require("number of pre-tokenizers", len(parts), 2)
-    _require("pre_tokenizer.type", _type(parts[0]), "Split")
-    _require("pre_tokenizer.behavior", parts[0]["behavior"], "Isolated")
-    _require("pre_tokenizer.invert", parts[0]["invert"], False)
-    names = {source: name for name, source in PATTERNS.items()}
-    _require("pre_tokenizer.pattern", parts[0]["pattern"].get("Regex"), *names)
-    return names[parts[0]["pattern"]["Regex"]]
+def _splits_by(pattern: str) -> dict:
+    """The part that splits texts by a pattern and spells the bytes; it does GPT-2's by itself."""
+    if pattern == "gpt2":
+        return _BYTE_LEVEL
+    split = {"type": "Split", "pattern": {"Regex": PATTERNS[pattern]}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [split, _BYTE_LEVEL | {"use_regex": False}]}
+
+
+def _pattern(part: dict) -> str:
+    """The name of the pattern by which a part of a file splits texts."""
+    listed = part["pretokenizers"] if part["type"] == "Sequence" else [part]
+    # Older files leave use_regex out; trim_offsets does not matter to ids.
+    listed = [_BYTE_LEVEL | step | {"trim_offsets": True} if step["type"] == "ByteLevel" else step for step in listed]
+    given = {"type": "Sequence", "pretokenizers": listed} if len(listed) > 1 else listed[0]
+    for name in PATTERNS:
+        if given == _splits_by(name):
+            return name
+    known = " or ".join(PATTERNS)
+    raise ValueError(f"pre_tokenizer ({given}) must be ByteLevel, without a blank in front, splitting like {known}")
 
 
 def _bytes(spelling: str) -> bytes:
