@@ -132,6 +132,20 @@ def test_two_ways_to_the_same_token_share_its_id():
     assert learn_merges({(0, 0, 2): 5, (1, 2): 5}, tokens, 4) == [(0, 0), (1, 2)] and tokens[3:] == ["xxy"]
 
 
+def test_a_merge_that_waits_in_the_queue_is_forgotten_when_its_neighbour_was_merged_before():
+    # a b c: "bc" comes first, "ab" is no longer there, and "a" + "bc" is the last merge
+    assert apply_merges([0, 1, 2], {(1, 2): 0, (0, 1): 1, (0, 3): 2}, [3, 4, 5]) == [5]
+
+
+def test_splitting_by_hand():
+    text = "I'LL say it's 1234567 x.y\n\n  end "
+    pieces = ["I", "'", "LL", " say", " it", "'s", " 1234567", " x", ".", "y", "\n\n ", " end", " "]
+    assert splitter("gpt2")(text) == pieces
+    pieces = ["I", "'LL", " say", " it", "'s", " ", "123", "456", "7", " x", ".y", "\n\n", " ", " end", " "]
+    assert splitter("llama3")(text) == pieces
+    assert split_bert("it's 12.5%\n中文，ok") == ["it", "'", "s", "12", ".", "5", "%", "中文", "，", "ok"]
+
+
 def test_ids_are_special_tokens_then_bytes_then_merges():
     tokenizer = BPETokenizer.train("abab ab", 260, [END, ASK])
     assert tokenizer.tokens[:4] == [END, ASK, b"!", b'"'] and tokenizer.tokens[256:] == [
@@ -155,9 +169,10 @@ def test_wordpiece_by_hand():
 
 
 def test_wordpiece_takes_the_longest_token_and_a_word_it_cannot_finish_is_unknown():
-    tokenizer = WordPieceTokenizer(["[UNK]", "a", "ab", "##b", "##bc", "##d"], ["[UNK]"])
-    named = [[tokenizer.tokens[id] for id in tokenizer.encode(word)] for word in ("abd", "abb", "abc", "a" * 101)]
-    assert named == [["ab", "##d"], ["ab", "##b"], ["[UNK]"], ["[UNK]"]]
+    tokenizer = WordPieceTokenizer(["[UNK]", "a", "ab", "##a", "##b", "##bc", "##d"], ["[UNK]"])
+    named = [[tokenizer.tokens[id] for id in tokenizer.encode(word)] for word in ("abd", "abb", "abc")]
+    assert named == [["ab", "##d"], ["ab", "##b"], ["[UNK]"]]
+    assert tokenizer.encode("a" * 100) == [1] + 99 * [3] and tokenizer.encode("a" * 101) == [0]
 
 
 def test_a_cut_character_decodes_to_the_replacement_character():
@@ -330,8 +345,7 @@ def assert_same(mine, theirs):
         assert mine.decode(ids) == theirs.decode(ids, skip_special_tokens=False), text[:60]
         assert mine.decode(ids, skip_special=True) == theirs.decode(ids), text[:60]
         theirs.encode_special_tokens = True
-        if isinstance(mine, BPETokenizer):  # there, WordPiece finds special tokens among the words nevertheless
-            assert mine.encode(text) == theirs.encode(text, add_special_tokens=False).ids, text[:60]
+        assert mine.encode(text) == theirs.encode(text, add_special_tokens=False).ids, text[:60]
     assert mine.vocab_size == theirs.get_vocab_size()
 
 
@@ -497,9 +511,10 @@ def test_training_ends_where_nothing_is_left_to_merge():
     assert WordPieceTokenizer.train("abc", 1000).tokens[5:] == ["a", "b", "c", "##b", "##c", "ab", "abc"]
 
 
-def test_rare_characters_are_left_out_of_the_alphabet():
+def test_words_that_will_be_unknown_are_not_learned_from():
     tokenizer = WordPieceTokenizer.train("aab aab abc", 20, ["[UNK]"], alphabet_size=2)
     assert tokenizer.tokens[:5] == ["[UNK]", "a", "b", "##a", "##b"] and tokenizer.encode("abc") == [0]
+    assert WordPieceTokenizer.train("ab " + "c" * 101, 20, ["[UNK]"]).tokens == ["[UNK]", "a", "b", "c", "##b", "ab"]
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
