@@ -1,15 +1,15 @@
 """WordPiece: BPE on characters in which a token knows whether it begins a word; encoding takes the longest first.
 
-What follows the beginning of a word is written with ## in front, so that words come back from
-tokens without blanks being stored. The merges are used to find the tokens and then forgotten: ``encode`` takes the
-longest token that fits, again and again, and a word of which a part fits nothing is [UNK] as a whole.
+A token that continues a word is written with ## in front, so that no blank has to be stored. The merges find the
+tokens and are then forgotten: ``encode`` takes the longest token that fits, again and again, and a word
+of which some part fits nothing is [UNK] as a whole.
 
-Google's own trainer was never published. The paper of 2012 adds the unit that makes a language model on the texts
-most likely; Hugging Face's trainer, which most later vocabularies come from, adds the most frequent pair, as BPE. So
-does this one: it is the same code, and a count can be checked by hand.
+Google did not release the trainer of BERT's vocabulary. The paper of 2012 adds the unit that makes the texts most
+likely under a language model; Hugging Face's trainer adds the most frequent pair, as BPE does. This one follows the
+latter: it is the code of ``bpe``, a count can be checked by hand, and the tokens can be compared.
 
-Source: Schuster and Nakajima 2012, "Japanese and Korean Voice Search"; Devlin et al. 2019,
-https://arxiv.org/abs/1810.04805.
+Source: Schuster and Nakajima 2012, "Japanese and Korean Voice Search", section 3; Devlin et al. 2019,
+https://arxiv.org/abs/1810.04805
 """
 
 from collections import Counter
