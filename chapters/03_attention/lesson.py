@@ -126,7 +126,7 @@ for sharpness in (1, 3, 30):
 #
 # with $q = (2, 0, 0, 0)$. The exponentials add up to $4.086$. The output is
 # $0.665\,(1, 0) + 0.245\,(0, 1) + 0.090\,(1, 1) = (0.755, 0.335)$. Now by machine:
-# %% [markdown] lang="zh" of="5ab6629e"
+# %% [markdown] lang="zh" of="d0b74c09"
 # ## 亲手算一次
 #
 # 拿出纸笔和计算器。一个查询，三个键，$d_k = 4$，所以 $\sqrt{d_k} = 2$。设 $q = (2, 0, 0, 0)$：
@@ -562,7 +562,7 @@ show(weights=tuple(weights.shape), parameters=sum(p.numel() for p in library.par
 # Back to the question at the top, with real documentation: that of Python's standard library and of NumPy, read from your own
 # installation. The task is to predict every next word. Words are numbers: each of the 500 most frequent has its own, all
 # others share 500 numbers, so that even a word never met before has one.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="38d8115e"
 # ## 对真实文本有用吗？
 #
 # 回到开头的问题，这次用真实的文档：Python 标准库和 NumPy 的英文文档，直接从你自己的安装环境里读取。任务是预测每一个下一个词。
@@ -599,7 +599,7 @@ train, test = rows(train_words), rows(test_words)
 # describes the last three words. So $\operatorname{softmax}(QK^\top/\sqrt{d_k})V$ is a weighted mean of votes: it already *is* a
 # probability for every word. In front stands one empty key; its value is the net's own guess. Where the text holds nothing
 # useful, the query can put its weight there. (Merity et al. 2016 call this a pointer with a sentinel.)
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="cd2459cc"
 # **没有注意力**时，一个小网络看最近的几个词，给每个词一个概率，这是它的*猜测*。
 #
 # **有注意力**时，就像开头说的，前面的每个词都留下一张纸条和一个包裹。纸条（键）描述这个词和它前面的两个词；
@@ -645,7 +645,7 @@ class NextWord(nn.Module):
 #
 # The curve shows the *surprise*: $-\log p$ of the word that came. A model that gives all thousand numbers the same
 # probability is surprised by $\log 1000 = 6.9$ at every word.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="df9224d4"
 # 两个模型都当着你的面训练；按按钮可以提前停下，已经学到的会保留。没有注意力的对手参数一样多，步数是两倍（它的每一步大约只花一半时间），
 # 而且用的是对它最好的设置：在另一批文档上为它试过 3、4、6 个词的窗口和多种学习率、权重衰减，4 个词最好。
 #
@@ -679,67 +679,144 @@ torch.set_default_dtype(torch.float32)
 torch.manual_seed(0)
 with_attention = learn(NextWord(window=3, hidden=256, attends=True), steps=400)
 without = learn(NextWord(window=4, hidden=282, attends=False), steps=800)
+# %% [markdown] lang="en" role="caption"
+# Surprise at the training text, step by step, one curve for each model; each step reads other rows, so the curves are rough.
+# What counts is the surprise at other documents, below.
+# %% [markdown] lang="zh" of="a721f144"
+# 对训练文本的意外程度，逐步记录，每个模型一条曲线；每一步读的都是不同的行，所以曲线是毛糙的。真正要看的，是下面对其他文档的意外程度。
 # %% [markdown] lang="en" name="guess-real" role="prediction"
 # **Predict** three things before you run on. Can a model get a word right that *never* occurred in its training text? Are there
-# words for which attention makes things *worse*? And can a rule of five lines that somebody writes by hand, "what stood
+# words for which attention makes things *worse*? And can two rules that somebody writes by hand, such as "what stood
 # earlier may come again", keep up with what attention has learned?
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="985daa0e"
 # **继续运行之前，先预测三件事。** 训练文本里*从没出现过*的词，模型能猜对吗？有没有哪些词，加了注意力反而*更差*？
-# 有人手写五行规则，“前面出现过的词可能再次出现”，能不能赶上注意力学到的东西？
-# %% name="real-counting" tags=["measured"]
+# 有人手写两条规则，比如“前面出现过的词可能再次出现”，能不能赶上注意力学到的东西？
+# %% name="real-counting"
 from llmguide_lib.counting import KneserNey
 
-trigrams = KneserNey(3, FREQUENT + SHARED).count(train.flatten().tolist())
+trigrams = KneserNey(3, FREQUENT + SHARED).count(train.flatten().tolist())  # what followed the last two words
 
 
-def cached(p, row, t, word, anywhere=0.1, after=0.2):
-    """Two rules by hand: words of this row come again, and after the same word comes the same."""
+def with_rules(p, row, t, word, anywhere=0.1, after=0.2):
+    """Counting, mended by hand: words of this row come again, and after the same word comes the same."""
     p = (1 - anywhere) * p + anywhere * row[: t + 1].count(word) / (t + 1)
     copies = [s for s in range(t) if row[s] == row[t]]
     return (1 - after) * p + after * sum(row[s + 1] == word for s in copies) / len(copies) if copies else p
 
 
-counted, by_hand = [], []
-for row in test.tolist():
+counted, by_rules = torch.zeros(len(test), LENGTH - 1), torch.zeros(len(test), LENGTH - 1)
+for number_of_row, row in enumerate(test.tolist()):
     for t in range(LENGTH - 1):
         p = trigrams.probability(row[: t + 1], row[t + 1])
-        counted.append(-math.log(p))
-        by_hand.append(-math.log(cached(p, row, t, row[t + 1])))
-
+        counted[number_of_row, t] = -math.log(p)
+        by_rules[number_of_row, t] = -math.log(with_rules(p, row, t, row[t + 1]))
+# %% [markdown] lang="en" name="real-groups"
+# Now all four on documents that none of them has seen (other modules of the same libraries), and not only on average: the words
+# are sorted by where attention could help.
+# %% [markdown] lang="zh" of="e51de165"
+# 现在让四个模型都读没见过的文档（同样两个库里的其他模块），而且不只看平均：把词按“注意力能不能帮上忙”分成几类。
+# %% name="real-where" tags=["measured"]
 now, wanted = test[:, :-1], test[:, 1:]
 with torch.no_grad():
     attended, weights = (torch.cat(parts) for parts in zip(*(with_attention(part) for part in now.split(16))))
     guessed = torch.cat([without(part)[0] for part in now.split(16)])
-surprises = {
-    "attention": -attended.gather(-1, wanted[..., None]).squeeze(-1).log(),
-    "without": -guessed.gather(-1, wanted[..., None]).squeeze(-1).log(),
-    "counting": torch.tensor(counted).view(wanted.shape),
-    "by hand": torch.tensor(by_hand).view(wanted.shape),
-}
 
-back = torch.arange(LENGTH - 1)[:, None] - torch.arange(LENGTH - 1)  # (t, s): how far back s stands from t
+back = torch.arange(LENGTH - 1)[:, None] - torch.arange(LENGTH - 1)  # (t, s): how many places s stands before t
 stood = (wanted[:, :, None] == now[:, None, :]) & (back >= 0)  # the wanted word stands at s
-earlier, close, known = stood.any(-1), (stood & (back < 6)).any(-1), set(train_words)
+far = stood.any(dim=-1) & ~(stood & (back < 6)).any(dim=-1)
+known = set(train_words)
 unknown = torch.tensor([word not in known for word in test_words[: test.numel()]]).view(test.shape)[:, 1:]
 groups = {
     "all words": wanted >= 0,
     "frequent": wanted < 200,
-    "rare, stood far back": (wanted >= 200) & earlier & ~close,
-    "  never in training": (wanted >= 200) & earlier & ~close & unknown,
-    "rare, first time here": (wanted >= 200) & ~earlier,
+    "rare, stands far back": (wanted >= 200) & far,
+    ".. never in training": (wanted >= 200) & far & unknown,
+    "rare, first time here": (wanted >= 200) & ~stood.any(dim=-1),
 }
+surprises = {
+    "attention": -attended.gather(-1, wanted[..., None]).squeeze(-1).log(),
+    "without": -guessed.gather(-1, wanted[..., None]).squeeze(-1).log(),
+    "counting": counted,
+    "with rules": by_rules,
+}
+mean = {name: [values[places].mean().item() for values in surprises.values()] for name, places in groups.items()}
+right = {
+    name: [(p.argmax(-1) == wanted)[places].float().mean().item() for p in (attended, guessed)]
+    for name, places in groups.items()
+}
+print("mean surprise            words ", *(f"{model:>10}" for model in surprises), "  right:", *list(surprises)[:2])
 for name, places in groups.items():
-    losses = "  ".join(f"{model} {values[places].mean():.2f}" for model, values in surprises.items())
-    right = [(p.argmax(-1) == wanted)[places].double().mean().item() for p in (attended, guessed)]
-    print(f"{name:22} {int(places.sum()):6}   {losses}   right {right[0]:.1%} / {right[1]:.1%}")
-# %% name="real-verdict"
-mean = {name: {model: values[places].mean().item() for model, values in surprises.items()} for name, places in groups.items()}
-right = {name: [(p.argmax(-1) == wanted)[places].double().mean().item() for p in (attended, guessed)] for name, places in groups.items()}
+    columns = "".join(f"{value:11.2f}" for value in mean[name])
+    print(f"{name:22} {int(places.sum()):7} {columns} {right[name][0]:13.1%} {right[name][1]:9.1%}")
+# %% name="real-where-check"
+attention_mean, without_mean, counting_mean, rules_mean = mean["all words"]
+assert attention_mean < without_mean - 0.1 < counting_mean  # over all words attention helps:
+assert right["rare, stands far back"][0] > 0.14 and right["rare, stands far back"][1] < 0.05  # a word far back is fetched,
+assert right[".. never in training"][0] > 0.08 and right[".. never in training"][1] < 0.02  # even one never met before;
+assert mean["rare, first time here"][0] > mean["rare, first time here"][1] + 0.1  # elsewhere attention costs,
+assert rules_mean < without_mean and abs(rules_mean - attention_mean) < 0.3  # and rules by hand do much the same
+# %% [markdown] lang="en" name="real-reading"
+# **What attention bought.** The models without it get next to nothing right where a rare word has to be fetched from far back;
+# attention gets some of them, more than one in seven. It even names words that never occurred in its training text: it
+# cannot know them, but it can point at them. Almost all of its advantage comes from there.
+#
+# **What it costs.** Where a rare word stands for the *first* time, attention is worse than the same net without it: what it
+# bets on a repetition is missing elsewhere.
+#
+# **What was not magic.** Two rules by hand, on top of counting, come close to the trained model, and both beat the net without
+# attention. This one attention has learned such a rule: nobody told it that words repeat. What several layers learn
+# that nobody would write down by hand is for later chapters.
+# %% [markdown] lang="zh" of="d9755aa5"
+# **注意力换来了什么。** 没有注意力的模型，遇到要从很远的前文取词的地方几乎全错；有注意力的模型能对一部分，超过七分之一。
+# 它甚至能说出训练文本里从没出现过的词：它不可能认识这些词，但能指向它们。它的优势几乎全都来自这里。
+#
+# **代价是什么。** 如果一个少见的词是*第一次*出现，有注意力的模型反而比没有的差：押在“重复”上的概率，别处就少了。
+#
+# **哪些并不神奇。** 在计数之上手写两条规则，就能接近训练出来的模型，两者都胜过没有注意力的网络。
+# 这一个注意力学到的，正是这样的规则：没有人告诉过它词会重复。至于多层注意力能学到哪些没人会手写出来的东西，后面的章节再看。
+# %% [markdown] lang="en" name="real-look"
+# ## Looking at what it learned
+#
+# One place of the held-out text, where a word that it had never met comes again and the model is right. The framed word asks;
+# the darker a word, the more of the query's weight it gets.
+# %% [markdown] lang="zh" of="7a8cc95d"
+# ## 看看它学到了什么
+#
+# 从没见过的文档里取一处：一个模型从没遇到过的词再次出现，而模型猜对了。加框的词在发问；颜色越深，查询给它的权重越大。
+# %% name="real-map" tags=["free"]
+from llmguide_lib.plots import TokenMap
 
-assert mean["all words"]["attention"] < mean["all words"]["without"] - 0.1  # attention helps,
-assert right["rare, stood far back"][0] > 0.14 and right["rare, stood far back"][1] < 0.04  # where a word must be fetched,
-assert right["  never in training"][0] > 0.08 and right["  never in training"][1] < 0.02  # even one never met before,
-assert mean["rare, first time here"]["attention"] > mean["rare, first time here"]["without"] + 0.1  # and costs elsewhere
+fetched = (weights[..., 1:] * (stood & (back < 24))).sum(dim=-1)  # weight on the wanted word, where it stands near enough
+fetched[~groups[".. never in training"]] = 0
+row, place = divmod(int(fetched.argmax()), LENGTH - 1)
+words = test_words[row * LENGTH : (row + 1) * LENGTH]
+since = max(0, place - 26)
+print("Python or NumPy documentation; the next word is:", words[place + 1])
+TokenMap(words[since : place + 1], weights[row, place, since + 1 : place + 2].tolist(), marked=place - since)
+# %% [markdown] lang="en" name="real-head"
+# One example proves nothing. If the model has really learned "find where my word stood before, and look at what came after",
+# then over the whole held-out text its weight should lie right *after* earlier copies of the asking word. Here is how much
+# of the weight on words lies there, wherever there is such a copy, and how much it would be if all words weighed the same.
+# %% [markdown] lang="zh" of="11bf8c77"
+# 一个例子什么也证明不了。如果模型真的学会了“找到我这个词以前出现的地方，看后面跟着什么”，
+# 那么在全部没见过的文本上，权重都应当落在发问的词前几次出现之*后*的那个位置上。下面统计：只要有过这样的出现，词上的权重有多少落在那里；
+# 如果所有词的权重都一样，又会是多少。
+# %% name="real-after" tags=["measured"]
+before = F.pad(now, (1, 0), value=-1)[:, :-1]  # the word in front of each word
+after_copy = (now[:, :, None] == before[:, None, :]) & (back >= 0)  # s stands right after an earlier copy of word t
+asked = after_copy.any(dim=-1)
+on_words = weights[..., 1:]
+share = ((on_words * after_copy).sum(dim=-1) / on_words.sum(dim=-1))[asked].mean().item()
+uniform = (after_copy.sum(dim=-1) / torch.arange(1, LENGTH))[asked].mean().item()
+show(after_a_copy=round(share, 2), if_all_weighed_the_same=round(uniform, 2))
+# %% name="real-after-check"
+assert share > 0.3 and share > 5 * uniform
+# %% [markdown] lang="en" name="real-induction"
+# Nobody wrote this rule down, and nothing in the equation prefers it: it is what lowered the surprise. A head that does this
+# is called an **induction head**; large models have many of them, and chapter 14 looks for them.
+# %% [markdown] lang="zh" of="0e3c34fa"
+# 没有人写下这条规则，公式里也没有偏向它的东西：它之所以出现，是因为能降低意外程度。这样的头叫作**归纳头**（induction head），
+# 大模型里有许多，第 14 章会去找它们。
 # %% [markdown] lang="en" name="device"
 # ## On your GPU, if there is one
 #
