@@ -241,6 +241,10 @@ class KVCache:
             self.length = end
         return stored[0][:, :, :end], stored[1][:, :, :end]
 
+    def select(self, rows: Int[Tensor, "N"]) -> None:
+        """Keeps these texts, in this order; one may come more than once (beam search)."""
+        self._stored = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self._stored]
+
     def _allocate(self, layer: int, key: Tensor) -> tuple[Tensor, Tensor]:
         batch, heads, _, width = key.shape
         pair = (

@@ -43,7 +43,7 @@ async function start(view, states) {
   const state = states[JSON.parse(view.textContent).model_id]?.state;
   if (!state?.explorer) return;
   const el = document.createElement("div");
-  el.className = "llm-explorer";
+  el.className = "llm-view";
   view.after(el);
   try {
     const module = await import(new URL(`explorers/${state.explorer}.js`, import.meta.url));

@@ -91,7 +91,10 @@ def execute(channel: websocket.WebSocket, code: str) -> str | None:
     channel.send(json.dumps(message))
     error = None
     while True:
-        answer = json.loads(channel.recv())
+        frame = channel.recv()
+        if isinstance(frame, bytes):
+            continue  # a widget's picture; what ends a cell is always text
+        answer = json.loads(frame)
         if answer["parent_header"].get("msg_id") != message_id:
             continue
         if answer["msg_type"] == "error":
