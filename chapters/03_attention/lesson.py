@@ -118,7 +118,7 @@ for sharpness in (1, 3, 30):
 #
 # Take pencil and calculator. One query, three keys, $d_k = 4$, so $\sqrt{d_k} = 2$:
 #
-# | key | its numbers | $q \cdot k$ | $\div 2$ | $e^{\dots}$ | $\div$ sum | value |
+# | key | its numbers | product $q \cdot k$ | scaled $\div 2$ | raised $e^{\dots}$ | $\div$ sum | value |
 # |---|---|---|---|---|---|---|
 # | $k_1$ | $(1, 1, 0, 0)$ | $2$ | $1$ | $2.718$ | $0.665$ | $(1, 0)$ |
 # | $k_2$ | $(0, 0, 3, 0)$ | $0$ | $0$ | $1.000$ | $0.245$ | $(0, 1)$ |
@@ -126,12 +126,12 @@ for sharpness in (1, 3, 30):
 #
 # with $q = (2, 0, 0, 0)$. The exponentials add up to $4.086$. The output is
 # $0.665\,(1, 0) + 0.245\,(0, 1) + 0.090\,(1, 1) = (0.755, 0.335)$. Now by machine:
-# %% [markdown] lang="zh" of="d0b74c09"
+# %% [markdown] lang="zh" of="a1de52b0"
 # ## 亲手算一次
 #
 # 拿出纸笔和计算器。一个查询，三个键，$d_k = 4$，所以 $\sqrt{d_k} = 2$。设 $q = (2, 0, 0, 0)$：
 #
-# | 键 | 各分量 | $q \cdot k$ | $\div 2$ | $e^{\dots}$ | $\div$ 总和 | 值 |
+# | 键 | 各分量 | 点积 $q \cdot k$ | 缩放 $\div 2$ | 取指数 $e^{\dots}$ | $\div$ 总和 | 值 |
 # |---|---|---|---|---|---|---|
 # | $k_1$ | $(1, 1, 0, 0)$ | $2$ | $1$ | $2.718$ | $0.665$ | $(1, 0)$ |
 # | $k_2$ | $(0, 0, 3, 0)$ | $0$ | $0$ | $1.000$ | $0.245$ | $(0, 1)$ |
