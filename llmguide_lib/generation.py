@@ -223,7 +223,7 @@ class Conditioned:
         self.config = SimpleNamespace(num_layers=model.config.num_decoder_layers, max_seq_len=model.config.max_seq_len)
 
     def __call__(
-        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"] | None = None, cache: KVCache | None = None
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B U"] | None = None, cache: KVCache | None = None
     ) -> Float[Tensor, "B T V"]:
         """Scores of the token that follows each position of the target."""
         return self.model.lm_head(self.model.decode(tokens, self.encoded, self.source_mask, mask, cache))
