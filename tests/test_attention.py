@@ -13,9 +13,11 @@ from llmguide_lib.attention import (
     KVCache,
     MultiHeadAttention,
     attention,
+    causal_attention,
     causal_mask,
     fused_attention,
     padding_mask,
+    prefix_mask,
     sliding_window_mask,
 )
 
@@ -236,6 +238,33 @@ def test_dropout_only_in_training():
     assert not torch.equal(model(x), model(x))
     model.eval()
     assert torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize("num_queries", [T, 2, 1])
+@pytest.mark.parametrize("name", MASKS)
+def test_the_causal_core_is_the_fused_one_with_a_causal_mask(name, num_queries):
+    mask = every_mask()[name]
+    mask = mask if mask is None or mask.shape[-2] == 1 else mask[..., -num_queries:, :]
+    query, key, value = torch.randn(B, H, num_queries, 4), torch.randn(B, H, T, 4), torch.randn(B, H, T, 3)
+    past = causal_mask(num_queries, T)
+    mask = mask[:, None] if mask is not None and mask.ndim == 3 else mask
+    expected = attention(query, key, value, past if mask is None else past & mask)[0]
+    torch.testing.assert_close(causal_attention(query, key, value, mask)[0], expected, **EXACT)
+
+
+@pytest.mark.parametrize("core", [attention, fused_attention, causal_attention])
+def test_the_weights_that_are_looked_at_are_those_that_are_used(core):
+    model, x = module(2, core=core), torch.randn(B, T, D)
+    weights = model.weights(x, mask=padding_mask(torch.tensor([5, 4, 3, 5]), T))
+    value = model._split(model.v_proj(x), 2).repeat_interleave(2, dim=1)
+    output = model.out_proj((weights @ value).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(output, model(x, mask=padding_mask(torch.tensor([5, 4, 3, 5]), T)), **EXACT)
+    assert (weights.triu(1).abs().sum() == 0) == (core is causal_attention)
+
+
+def test_a_prefix_is_read_in_both_directions():
+    rows = (causal_mask(3) | prefix_mask(torch.tensor([2, 0]), 3)).int().tolist()
+    assert rows == [[[1, 1, 0], [1, 1, 0], [1, 1, 1]], [[1, 0, 0], [1, 1, 0], [1, 1, 1]]]
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------
