@@ -15,7 +15,7 @@ from sample_book import write_sample_book
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from bookbuilder import building, execute, notebooks, readme  # noqa: E402
+from bookbuilder import building, execute, glossary, notebooks, readme  # noqa: E402
 from bookbuilder.assignments import assignment  # noqa: E402
 from bookbuilder.checking import check  # noqa: E402
 from bookbuilder.manifest import BookError, read_manifest  # noqa: E402
@@ -268,6 +268,34 @@ def test_accept_renews_the_hash_and_shows_both_texts(book):
     assert read_source(book / LESSON).problems == []
     with pytest.raises(BookError, match="they start at lines 1, 22, 29"):
         accept(book / LESSON, 2)
+
+
+GLOSSARY = '[[term]]\nen = "addition"\nzh = "加法"\nchapter = "01"\navoid = ["相加"]\n'
+
+
+def test_a_chinese_word_that_the_glossary_replaces_is_named(book):
+    (book / "llmguide_lib/data").mkdir()
+    (book / glossary.FILE).write_text(GLOSSARY, encoding="utf-8")
+    edit(book / LESSON, "并不显然", "相加不显然，`相加` 是代码")
+    assert any("lesson.py:5: 相加 for 'addition'; the glossary says 加法" in problem for problem in problems(book))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(GLOSSARY * 2, "'addition' is listed twice"), (GLOSSARY.replace("zh =", "cn ="), "term 'addition': .*'cn'")],
+)
+def test_a_glossary_that_is_wrong_is_named(book, text, message):
+    (book / "llmguide_lib/data").mkdir()
+    (book / glossary.FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(BookError, match=message):
+        glossary.read_glossary(book)
+
+
+def test_every_name_of_the_glossary_exists_in_the_library():
+    library = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "llmguide_lib").rglob("*.py"))
+    later = {"LoRA", "bits_per_byte", "perplexity"}  # come with chapters that are not there yet
+    named = {term.here for term in glossary.read_glossary(ROOT) if term.here} - later
+    assert len(named) > 25 and [name for name in sorted(named) if not re.search(rf"\b{name}\b", library)] == []
 
 
 README = "# Sample\n<!-- chapters: written by tools/book.py build -->\nold\n<!-- end of chapters -->\nEnd.\n"

@@ -10,6 +10,7 @@ import nbformat
 from . import readme
 from .building import as_text, code_hash, finish, library_hash, read_notebook, take_outputs, widget_states
 from .execute import PNG, WIDGET, code_cells
+from .glossary import Term, foreign_words, read_glossary
 from .manifest import KINDS, LANGUAGES, BookError, Chapter, Manifest
 from .notebooks import compose, hints
 from .source import Item, Problem, Source, read_source
@@ -24,6 +25,7 @@ def check(manifest: Manifest) -> tuple[list[Problem], list[Problem]]:
     """All problems of the book, and all warnings (a lesson whose library changed since it was run)."""
     problems = [*_unlisted(manifest), *_readme_problems(manifest)]
     warnings: list[Problem] = []
+    terms = read_glossary(manifest.root)
     for chapter in manifest.finished:
         for kind in KINDS:
             path = manifest.source(chapter, kind)
@@ -33,6 +35,7 @@ def check(manifest: Manifest) -> tuple[list[Problem], list[Problem]]:
             source = read_source(path)
             problems += source.problems
             problems += _item_problems(source)
+            problems += _foreign_words(source, terms)
             problems += _exercise_problems(chapter, source) if kind == "exercises" else _claims(chapter, source)
             problems += _built_problems(manifest, chapter, source)
         warnings += _library_changed(manifest, chapter)
@@ -50,6 +53,13 @@ def _readme_problems(manifest: Manifest) -> Iterator[Problem]:
     for lang, path in readme.files(manifest).items():
         if readme.fresh(manifest, path, lang) != path.read_text(encoding="utf-8"):
             yield Problem(path, 1, "its table of chapters is stale", "run: tools/book.py build")
+
+
+def _foreign_words(source: Source, terms: list[Term]) -> Iterator[Problem]:
+    for item in source.items:
+        if item.zh is not None:
+            for word, term in foreign_words(item.zh.text, terms):
+                yield item.zh.problem(f"{word} for {term.en!r}", f"the glossary says {term.zh}")
 
 
 def _item_problems(source: Source) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ import jinja2
 
 from .building import as_text, read_notebook
 from .claims import Claim, read_claims
+from .glossary import read_glossary
 from .manifest import KINDS, LANGUAGES, BookError, Manifest
 from .pages import make_page, read_solutions
 from .source import write_atomically
@@ -64,7 +65,7 @@ def make_site(manifest: Manifest, out: Path) -> Path:
 
 
 def write_sources(manifest: Manifest, folder: Path, lang: str) -> None:
-    """Writes what Sphinx reads for one language: a page per notebook, the map, the claims, and static files."""
+    """Writes what Sphinx reads for one language: a page per notebook, the map, claims, terms, and static files."""
     claims: list[Claim] = []
     for chapter in manifest.finished:
         for kind in KINDS:
@@ -76,8 +77,9 @@ def write_sources(manifest: Manifest, folder: Path, lang: str) -> None:
                 claims += read_claims(chapter, notebook)
             make_page(notebook, lang, read_solutions(manifest, chapter, lang) if kind == "exercises" else {})
             write_atomically(folder / chapter.slug / f"{kind}.ipynb", as_text(notebook))
-    for name in ("index.md", "claims.md"):
-        write_atomically(folder / name, _render(name, manifest=manifest, lang=lang, claims=claims))
+    terms = read_glossary(manifest.root)
+    for name in ("index.md", "claims.md", "glossary.md"):
+        write_atomically(folder / name, _render(name, manifest=manifest, lang=lang, claims=claims, terms=terms))
     copy_static(manifest, folder / "_static")
 
 
