@@ -74,7 +74,7 @@ def cells(page, table):
 
 
 def attention_explorer():
-    return AttentionExplorer(WORDS, QUERIES, KEYS)
+    return AttentionExplorer(WORDS, QUERIES, KEYS, values=[1.0, 0.0, 10.0, -2.0])
 
 
 # -- arithmetic -------------------------------------------------------------------------------------------------------
@@ -131,6 +131,7 @@ def test_the_arithmetic_of_the_asking_word_is_shown_step_by_step(page):
     last = cells(page, ".llm-hand")
     assert [row[0] for row in last[:4]] == [f"{one:.2f}" for one in raw.tolist()]
     assert [row[3] for row in last[:4]] == [f"{one:.3f}" for one in weights.tolist()]
+    assert last[4][4] == f"output {sum(w * v for w, v in zip(weights.tolist(), [1.0, 0.0, 10.0, -2.0], strict=True)):.1f}"
     page.get_by_role("button", name="show the arithmetic of “a”").click()
     assert cells(page, ".llm-hand")[0][0] == f"{(QUERIES[1] @ KEYS[0]).item():.2f}"
 
@@ -164,6 +165,7 @@ def test_reset_brings_everything_back(page):
     page.get_by_label("Scores divided by").fill("-1")
     page.get_by_role("combobox", name="Mask").select_option("causal")
     assert page.locator("main").inner_html() != before
+    page.get_by_label("Word that asks").select_option("0")
     page.get_by_role("button", name="Reset").click()
     assert page.locator("main").inner_html() == before
 
@@ -256,7 +258,8 @@ def test_a_bundle_imports_nothing_and_holds_each_module_once():
     [
         (lambda: AttentionExplorer([], torch.zeros(0, 2), torch.zeros(0, 2)), r"queries \(0, 2\) must have the shape"),
         (lambda: AttentionExplorer(WORDS, QUERIES, KEYS[:2]), r"keys \(2, 2\) must have the shape \(4, 2\)"),
-        (lambda: AttentionExplorer(WORDS, QUERIES, KEYS, 0.0), r"divisor \(0.0\) must be positive"),
+        (lambda: AttentionExplorer(WORDS, QUERIES, KEYS, [1.0]), r"values has 1 entries, it must have 4, one per word"),
+        (lambda: AttentionExplorer(WORDS, QUERIES, KEYS, divisor=0.0), r"divisor \(0.0\) must be positive"),
         (lambda: MaskBuilder(0), r"size \(0\) must be positive"),
         (lambda: MaskBuilder(4, (5,)), r"lengths \(\[5\]\) must be between 0 and size \(4\)"),
         (lambda: MaskBuilder(4, ()), r"lengths \(\[\]\) must be between 0 and size \(4\), one for each text"),

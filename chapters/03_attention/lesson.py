@@ -44,36 +44,38 @@ torch.set_default_dtype(torch.float64)
 # nudge the query a little and nothing changes, or everything does. So a network cannot learn it by small steps.
 #
 # Replace "equal" by "similar". Keys and queries become vectors, and their dot product says how well they fit: large
-# where they point the same way, zero where they have nothing in common. Then, instead of picking the best entry,
-# take *all* values, each weighted by how well its key fits. The weights should be positive and add up to one; that is
+# where they point the same way (the longer, the larger), zero where they have nothing in common, negative where they point
+# apart. Then, instead of picking the best entry, take *all* values, each weighted by how well its key fits. The weights should be positive and add up to one; that is
 # what softmax makes of any list of scores $s_1, \dots, s_S$:
 #
 # $$w_j = \frac{e^{s_j}}{\sum_i e^{s_i}}$$
-# %% [markdown] lang="zh" of="826aaa24"
+# %% [markdown] lang="zh" of="b8a587c1"
 # ## 从字典到“软”查找
 #
 # Python 字典收到一个**查询**（query），返回**键**（key）与它*相等*的那个**值**（value）。
 # “相等”没有梯度：查询稍微动一动，结果要么完全不变，要么整个换掉，网络没法靠一小步一小步的调整学会它。
 #
-# 于是把“相等”换成“相似”。键和查询都用向量表示，用点积衡量它们有多合拍：方向一致，点积就大；毫不相干，点积就是零。
+# 于是把“相等”换成“相似”。键和查询都用向量表示，用点积衡量它们有多合拍：方向一致，点积就大（向量越长越大）；毫不相干，点积是零；方向相反，点积为负。
 # 然后不再只挑最合适的一条，而是把*所有*的值都取来，键越合拍，分到的权重越大。
 # 权重应当是正数，加起来等于一。softmax 正好能把任意一串分数 $s_1, \dots, s_S$ 变成这样的权重：
 #
 # $$w_j = \frac{e^{s_j}}{\sum_i e^{s_i}}$$
 # %% name="soft-lookup"
-keys = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # three entries, described by two features
-values = torch.tensor([[10.0], [20.0], [30.0]])
+keys = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])  # three entries, described by two features
+values = torch.tensor([[10.0], [80.0], [30.0]])
 query = torch.tensor([1.0, 0.0])  # asks for the first feature
 
-for sharpness in (1, 3, 30):
+for sharpness in (0, 1, 3, 30):  # dim=-1: softmax along the last axis
     weights = (keys @ (sharpness * query)).softmax(dim=-1)
     show("sharpness", sharpness, "weights", weights.tolist(), "answer", (weights @ values).item())
 # %% [markdown] lang="en" name="soft-lookup-read"
-# The second entry has nothing that the query asks for and loses its weight as the query gets sharper. The first and the
-# third fit equally well, so they share: the answer tends to the mean of 10 and 30. Between "average of everything" and
-# "dictionary" lies a smooth path, and on a smooth path gradients can lead the way. This smooth lookup is **attention**.
-# %% [markdown] lang="zh" of="a24bfe2f"
-# 第二条完全没有查询要找的特征，查询越“尖锐”，它分到的权重就越少。第一条和第三条同样合拍，于是平分权重，结果趋向 10 和 30 的平均。
+# A query of length zero asks for nothing: all weights are equal, and the answer is the average of everything. As it gets
+# longer, the second entry, which has nothing of what is asked for, loses its weight first, then the third, which fits by
+# half; what remains is the value of the first, as in a dictionary. Between "average of everything" and "dictionary" lies a
+# smooth path, and on a smooth path gradients can lead the way. This smooth lookup is **attention**.
+# %% [markdown] lang="zh" of="b842c899"
+# 长度为零的查询什么也没问：所有权重相等，结果是全部值的平均。查询越长，第二条先失去权重，因为它完全没有要找的特征；
+# 然后是只合拍一半的第三条；最后剩下第一条的值，就和字典一样。
 # 从“全部取平均”到“字典”，中间是一条平滑的路；路是平滑的，梯度就能指路。这种平滑的查找就是**注意力**（attention）。
 # %% [markdown] lang="en" name="equation"
 # ## The equation, every symbol and every shape
@@ -93,8 +95,10 @@ for sharpness in (1, 3, 30):
 # | result | for each query a weighted mean of the values | $T \times d_v$ | `output` |
 #
 # $T$ counts queries, $S$ counts keys. When a text attends to itself (**self-attention**), $T = S$, and $Q$, $K$, $V$ are
-# three different linear maps of the same vectors: $Q = X W_Q$, $K = X W_K$, $V = X W_V$.
-# %% [markdown] lang="zh" of="365f243f"
+# three different linear maps of the same vectors: $Q = X W_Q$, $K = X W_K$, $V = X W_V$. Row $t$ of $X$ is the vector of word
+# $t$ (where it comes from: chapter 2), and the numbers in $W_Q$, $W_K$, $W_V$ are what training finds. Until we train
+# something below, all vectors are made up.
+# %% [markdown] lang="zh" of="7c38c630"
 # ## 公式里的每个符号、每个形状
 #
 # 一段文字有许多位置，它们同时在查找。把查询、键、值各自按行排成矩阵：
@@ -111,8 +115,9 @@ for sharpness in (1, 3, 30):
 # | softmax | 沿着每一*行*做，使每个查询的权重加起来等于一 | $T \times S$ | `weights` |
 # | 结果 | 每个查询得到各个值的加权平均 | $T \times d_v$ | `output` |
 #
-# $T$ 是查询的个数，$S$ 是键的个数。一段文字对自己做注意力，就叫**自注意力机制**，这时 $T = S$，
+# $T$ 是查询的个数，$S$ 是键的个数。一段文字对自己计算注意力，就叫**自注意力机制**，这时 $T = S$，
 # $Q$、$K$、$V$ 是同一组向量的三个不同的线性变换：$Q = X W_Q$，$K = X W_K$，$V = X W_V$。
+# $X$ 的第 $t$ 行是第 $t$ 个词的向量（怎么来的，见第 2 章），$W_Q$、$W_K$、$W_V$ 里的数要靠训练得到。在后面真正训练之前，向量都是编出来的。
 # %% [markdown] lang="en" name="by-hand"
 # ## By hand, once
 #
@@ -149,12 +154,12 @@ show(weights=weights, output=weights @ v)
 
 
 # %% [markdown] lang="en" name="guess-turn" role="prediction"
-# **Predict, then try.** Below stand the last words before our gap, each with a key and a query of two features; the
-# query of the last word, *of*, fetches `fill_value`. Which *two* different things can you do to that query so that it
-# gives *row* a weight above 0.9? And what happens to all rows when the scores are divided by 30?
-# %% [markdown] lang="zh" of="8f638fb5"
-# **先预测，再动手。** 下面是空格前的几个词，每个词有一个键和一个查询，各有两个特征；最后一个词 *of* 的查询取到的是 `fill_value`。
-# 要让它给 *row* 的权重超过 0.9，可以对这个查询做哪*两*件不同的事？如果分数除以 30，所有的行会变成什么样？
+# **Predict, then try.** Five words of our sentence, with made-up keys and queries of two features and a number as
+# each word's value; the query of *of* fetches `fill_value`. Is it enough to *turn* that query so that it gives *row* a weight above
+# 0.9? If not, what else does it take? And what happens to all rows when the scores are divided by about 30?
+# %% [markdown] lang="zh" of="f1b391e6"
+# **先预测，再动手。** 下面是句子里的五个词，键和查询都是编出来的，各有两个特征，每个词的值是一个数；*of* 的查询取到的是 `fill_value`。
+# 要让它给 *row* 的权重超过 0.9，光是*转动*这个查询够不够？不够的话，还要做什么？如果分数除以大约 30，所有的行会变成什么样？
 # %% name="explore-attention" tags=["free"]
 from llmguide_lib.widgets import AttentionExplorer
 
@@ -162,6 +167,7 @@ AttentionExplorer(
     ["fill_value", "is", "a", "row", "of"],
     queries=torch.tensor([[0.5, 0.5], [0.0, 1.0], [1.0, -1.0], [0.5, 1.0], [1.5, -0.5]]),
     keys=torch.tensor([[2.0, -0.5], [0.0, 0.5], [-0.3, 0.8], [0.8, 2.0], [-1.0, 0.5]]),
+    values=[10.0, 0.0, 0.0, 50.0, 0.0],
 )
 # %% [markdown] lang="en" role="caption"
 # Attention over five words with two features each. Left: keys and one query as arrows. Right: the weights of all
@@ -171,16 +177,16 @@ AttentionExplorer(
 # %% [markdown] lang="en" name="answer-turn"
 # <details><summary>What you should have found</summary>
 #
-# *Turn* it towards *row*: the direction decides which key fits best. Turning alone does not suffice here, because
-# `fill_value` still fits somewhat: also make it *longer*, or divide by less, which is the same. Length decides how sharp
-# the choice is. Divided by 30, all scores are nearly equal and every row is flat: everybody fetches the average.
+# Turning it towards *row* makes *row* fit best, but its weight stays well below 0.9, because every other key keeps a
+# share. It must also be *longer*, or the divisor smaller, which is the same: direction decides which key fits best, length
+# decides how sharp the choice is. Divided by 30, all scores are nearly equal and every row is flat: everybody fetches the average.
 #
 # </details>
-# %% [markdown] lang="zh" of="47833323"
+# %% [markdown] lang="zh" of="cef4d5b5"
 # <details><summary>你应该会发现</summary>
 #
-# 把它*转向* *row*：方向决定与哪个键最合拍。这里光转还不够，因为 `fill_value` 仍有几分合拍：还要把它*拉长*，或者减小除数，两者是一回事。
-# 长度决定选择有多果断。除以 30 之后，所有分数几乎相等，每一行都是平的：谁取到的都是平均值。
+# 转向 *row* 之后，最合拍的是 *row*，但它的权重离 0.9 还差得远，其余的键各自仍分到一点。还得把它*拉长*，或者减小除数，两者是一回事：
+# 方向决定与哪个键最合拍，长度决定选择有多果断。除以 30 之后，所有分数几乎相等，每一行都是平的：谁取到的都是平均值。
 #
 # </details>
 # %% [markdown] lang="en" name="scratch"
@@ -241,7 +247,7 @@ show(torch=difference(mine, scaled_dot_product_attention(query, key, value)))
 #
 # $$\operatorname{Var}(q \cdot k) = d_k, \qquad \text{标准差} = \sqrt{d_k}$$
 #
-# 所以向量越宽，分数就越大，尽管它们并不更合拍。除以 $\sqrt{d_k}$，不管多宽，标准差都回到 1。
+# 所以向量的维度越高，分数就越大，尽管它们并不更合拍。除以 $\sqrt{d_k}$ 之后，不管维度多高，标准差都回到 1。
 # %% [markdown] lang="en" name="guess-scale" role="prediction"
 # **Predict.** A query meets 32 random keys. Without the scale, how large is the *largest* of its 32 weights at
 # $d_k = 4$, and at $d_k = 1024$? And the guide says that the scale keeps gradients from "vanishing or exploding": which
@@ -264,10 +270,9 @@ widths = [4, 16, 64, 256, 1024]
 raw = [gradients(d_k, 1.0) for d_k in widths]
 scaled = [gradients(d_k, 1 / math.sqrt(d_k)) for d_k in widths]
 for name, results in (("raw", raw), ("scaled", scaled)):
-    print(name)
+    print(name, "\n  d_k  spread  largest    median     max")  # spread, largest weight, gradients of the queries
     for d_k, (spread, largest, gradient) in zip(widths, results, strict=True):
-        show(f"  d_k {d_k:5}  spread {spread:6.2f}  largest weight {largest:.2f}  "
-             f"gradient: median {gradient.median():.4f}  max {gradient.max():6.2f}")
+        show(f"{d_k:5} {spread:7.2f} {largest:9.2f} {gradient.median():9.4f} {gradient.max():7.2f}")
 # %% name="scale-plot" tags=["free"]
 from llmguide_lib.plots import curves
 
@@ -287,23 +292,24 @@ figure = curves(
 # Size of the gradient that reaches a query, over the width $d_k$, both axes logarithmic. With the scale, median and
 # maximum stay flat. Without it they part: the median falls by orders of magnitude while the maximum climbs.
 # %% [markdown] lang="zh" of="5a5a694a"
-# 查询收到的梯度大小随宽度 $d_k$ 的变化，两个轴都是对数刻度。有缩放时，中位数和最大值都很平；没有缩放时，两者分道扬镳：
+# 查询收到的梯度大小随维度 $d_k$ 的变化，两个轴都是对数刻度。有缩放时，中位数和最大值都基本持平；没有缩放时，两者分道扬镳：
 # 中位数降了几个数量级，最大值却一路上升。
 # %% [markdown] lang="en" name="scale-why"
 # **Both** happen, to different queries. Softmax's derivative is
 #
-# $$\frac{\partial w_i}{\partial s_j} = w_i\,(\delta_{ij} - w_j)$$
+# $$\frac{\partial w_i}{\partial s_j} = w_i\,(\delta_{ij} - w_j), \qquad \delta_{ij} = 1 \text{ if } i = j, \text{ else } 0$$
 #
-# When one weight is nearly 1 and the rest nearly 0, every entry of it is nearly 0: nothing comes through. That is the fate
-# of most queries at large spread. A few have two keys tied at the top; there the derivative stays near $1/4$, and the
-# unscaled keys behind it, of length $\sqrt{d_k}$, make the gradient larger and larger.
-# %% [markdown] lang="zh" of="40f6b358"
+# (differentiate $e^{s_i} / \sum_k e^{s_k}$ by the quotient rule). When one weight is nearly 1 and the rest nearly 0, every
+# entry of it is nearly 0: nothing comes through. That is the fate of most queries at large spread. A few have two keys tied at
+# the top with weights of a half; there $\tfrac12 (1 - \tfrac12) = \tfrac14$ comes through, and the unscaled keys behind it, of
+# length about $\sqrt{d_k}$, make the gradient larger and larger.
+# %% [markdown] lang="zh" of="4820acd8"
 # **两种都会发生**，只是发生在不同的查询身上。softmax 的导数是
 #
-# $$\frac{\partial w_i}{\partial s_j} = w_i\,(\delta_{ij} - w_j)$$
+# $$\frac{\partial w_i}{\partial s_j} = w_i\,(\delta_{ij} - w_j), \qquad i = j \text{ 时 } \delta_{ij} = 1，\text{否则为 } 0$$
 #
-# 当一个权重接近 1、其余接近 0 时，它的每一项都接近 0：梯度传不过来。分数很分散时，大多数查询都是这个下场。
-# 少数查询恰好有两个键并列第一，那里导数仍在 $1/4$ 左右，而后面没有缩放的键长度是 $\sqrt{d_k}$，梯度就越来越大。
+# （对 $e^{s_i} / \sum_k e^{s_k}$ 用商的求导法则即可）。当一个权重接近 1、其余接近 0 时，这些导数全都接近 0：梯度传不过来。分数很分散时，大多数查询都是这个下场。
+# 少数查询恰好有两个键并列第一，权重各一半，那里还剩下 $\tfrac12 (1 - \tfrac12) = \tfrac14$；按链式法则还要乘上没有缩放的键，它的长度约为 $\sqrt{d_k}$，所以梯度越来越大。
 # %% name="scale-verdict"
 raw_median, raw_max = ([f(gradient).item() for _, _, gradient in raw] for f in (torch.median, torch.max))
 scaled_median, scaled_max = ([f(gradient).item() for _, _, gradient in scaled] for f in (torch.median, torch.max))
@@ -342,7 +348,7 @@ decide(
 # %% [markdown] lang="zh" of="dd6ecb41"
 # ## 掩码：谁可以看谁
 #
-# 有两种情况不许到处看：
+# 有两种情况不能什么都看：
 #
 # - **因果掩码**：要预测下一个词的模型，不能看到那个词。第 $t$ 个查询只能看第 $1, \dots, t$ 个键；
 # - **填充掩码**：一批文本长短不一，短的要填充到一样长，填充的部分谁也不许看。
@@ -387,12 +393,14 @@ show(weights_of_the_first_text=weights[0], weights_of_the_second_text=weights[1]
 # The test of a causal mask is not that it looks triangular, but that the future cannot be felt. Change the last word
 # and compare the outputs before it:
 # %% [markdown] lang="zh" of="fe20f340"
-# 检验因果掩码，不是看它像不像三角形，而是看未来能不能被感觉到。改掉最后一个词，再比较它之前的输出：
+# 检验因果掩码，不是看它像不像三角形，而是看后面的词会不会影响前面的输出。改掉最后一个词，再比较它之前的输出：
 # %% name="masks-leak-check"
-changed = value.clone()
-changed[:, 3] += 1
+words = (query, key, value)
+changed = [part.clone() for part in words]
+for part in changed:
+    part[:, 3] += 1  # the last word asks, offers and hands over something else
 for name, mask in (("causal", causal_mask(4)), ("none", torch.ones(4, 4, dtype=torch.bool))):
-    before, after = (attention(query, key, v, mask)[0][:, :3] for v in (value, changed))
+    before, after = (attention(*parts, mask)[0][:, :3] for parts in (words, changed))
     show(name, difference(before, after))
 # %% [markdown] lang="en" name="guess-window" role="prediction"
 # **Predict.** Long texts are expensive, so some models let each word see only a *window* of neighbours. Six words, a causal
@@ -400,7 +408,7 @@ for name, mask in (("causal", causal_mask(4)), ("none", torch.ones(4, 4, dtype=t
 # feel the first?
 # %% [markdown] lang="zh" of="9247ce91"
 # **先预测。** 长文本代价高，所以有的模型只让每个词看一个*窗口*之内的邻居。六个词，因果掩码，窗口为 2（自己和前一个词）：
-# 要叠多少层，最后一个词才能感觉到第一个词？
+# 要叠多少层，最后一个词才能受到第一个词的影响？
 # %% name="explore-masks" tags=["free"]
 from llmguide_lib.widgets import MaskBuilder
 
@@ -408,10 +416,12 @@ MaskBuilder(size=6, lengths=(6, 4))
 # %% [markdown] lang="en" role="caption"
 # Two texts of a batch, the second filled up. Combine the rules or flip single cells; the line of code builds the
 # same mask, the last column shows the weights if all scores were equal, and pale cells are reached through several layers
-# although one layer masks them.
-# %% [markdown] lang="zh" of="736a7b23"
+# although one layer masks them. (Layers stand on each other: what one puts out is read by the next. The last two queries of
+# the second text are filling too; nobody uses what they fetch. A window of 2 sees one neighbour on each side that is allowed.)
+# %% [markdown] lang="zh" of="ee55a7e7"
 # 一批里的两段文本，第二段后面是填充。可以组合各条规则，也可以单独翻转某一格；那行代码能搭出同样的掩码；
-# 最后一列是分数全都相等时的权重；浅色的格子在一层之内被遮住，隔着几层却能传到。
+# 最后一列是分数全都相等时的权重；浅色的格子在一层之内被遮住，经过几层却能传到。（层是叠起来的：前一层的输出由后一层来读。
+# 第二段的最后两个查询本身也是填充，它们取到什么都没人用。窗口为 2，就是在允许的每一侧能看到一个邻居。）
 # %% [markdown] lang="en" name="answer-window"
 # <details><summary>What you should have found</summary>
 #
@@ -426,6 +436,78 @@ MaskBuilder(size=6, lengths=(6, 4))
 # 至于传到最后还剩下多少有用的东西，那是另一个问题。
 #
 # </details>
+# %% [markdown] lang="en" name="heads"
+# ## Several heads
+#
+# One query gives one set of weights, so one head can fetch one mixture. A word may need two things at once: its verb and
+# its article. If one head weights both by a half, it hands over their *mean*, and which part came from where is lost.
+# Two heads fetch both, side by side.
+#
+# So the $D$ numbers of each projected vector are split among $H$ heads of width $d_k = D / H$; each head attends by itself; the
+# results are joined and mixed by one more linear map:
+#
+# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h), \qquad
+# \operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
+#
+# | step | shape |
+# |---|---|
+# | input | $(B, T, D)$ |
+# | project and cut each vector in $H$ pieces | $(B, T, H, d_k)$ |
+# | bring heads forward: they are now like a batch | $(B, H, T, d_k)$ |
+# | attend | $(B, H, T, d_k)$ |
+# | bring heads back and join the pieces | $(B, T, D)$ |
+# %% [markdown] lang="zh" of="134949d0"
+# ## 多头注意力
+#
+# 一个查询只有一组权重，所以一个头只能取来一份加权平均。可是一个词也许同时需要两样东西：它的动词和它的冠词。
+# 如果一个头给两者各一半的权重，交出来的是它们的*平均*，哪部分来自哪里就分不清了。两个头则可以把两样都取来，并排放好。
+#
+# 于是把投影之后每个向量的 $D$ 个数分给 $H$ 个头，每个头的维度是 $d_k = D / H$；各个头独立计算注意力；结果拼起来，再经过一个线性变换混合：
+#
+# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h), \qquad
+# \operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
+#
+# | 步骤 | 形状 |
+# |---|---|
+# | 输入 | $(B, T, D)$ |
+# | 投影，再把每个向量切成 $H$ 段 | $(B, T, H, d_k)$ |
+# | 把头的轴提前，和批次一样对待 | $(B, H, T, d_k)$ |
+# | 做注意力 | $(B, H, T, d_k)$ |
+# | 把头的轴放回去，各段拼起来 | $(B, T, D)$ |
+# %% name="heads-scratch"
+from llmguide_lib.attention import MultiHeadAttention
+
+
+def my_multi_head(x, w_q, w_k, w_v, w_o, num_heads):
+    def split(y):
+        return y.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, T, D) -> (B, H, T, d_k)
+
+    output, weights = my_attention(split(x @ w_q), split(x @ w_k), split(x @ w_v))
+    return output.transpose(1, 2).flatten(2) @ w_o, weights  # (B, H, T, d_k) -> (B, T, D)
+
+
+def fill(module):
+    """Weights of the usual size, the same on every machine."""
+    for seed, parameter in enumerate(module.parameters()):
+        parameter.data = draw(*parameter.shape, seed=seed) / math.sqrt(parameter.shape[-1])
+    return module
+
+
+library = fill(MultiHeadAttention(16, num_heads=4, bias=False))
+theirs = torch.nn.MultiheadAttention(16, num_heads=4, bias=False, batch_first=True)
+theirs.in_proj_weight.data = torch.cat([library.q_proj.weight, library.k_proj.weight, library.v_proj.weight])
+theirs.out_proj.weight.data = library.out_proj.weight
+
+x = draw(3, 5, 16, seed=12)
+projections = [getattr(library, name).weight.T for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
+mine, weights = my_multi_head(x, *projections, num_heads=4)
+show(library=difference(mine, library(x)), torch=difference(mine, theirs(x, x, x)[0]))
+show(weights=tuple(weights.shape), parameters=sum(p.numel() for p in library.parameters()))
+# %% [markdown] lang="en" name="heads-count"
+# Four heads have exactly the parameters of one wide head: $4 D^2$. Heads are a way to *divide* the width, not to add to
+# it. Where that division goes wrong, the code still runs: the third exercise has such a case for you.
+# %% [markdown] lang="zh" of="17c39d35"
+# 四个头的参数和一个宽头完全一样多：$4 D^2$。多头是把宽度*分开*用，并没有增加宽度。要是分错了，程序照样能跑：第三道练习就是这样的例子。
 # %% [markdown] lang="en" name="any-two"
 # ## Any two positions
 #
@@ -436,9 +518,8 @@ MaskBuilder(size=6, lengths=(6, 4))
 # ## 任意两个位置
 #
 # 指南说，注意力能把文本里*任意*两个位置联系起来。所谓有联系，就是：第 $s$ 个位置的输入动一动，第 $t$ 个位置的输出也会动。
-# 这就是导数。我们把 $T \times T$ 个导数全都看一遍，旁边放上它的老对手：宽度为 3 的卷积。
+# 这就是导数。我们把 $T \times T$ 个导数全都看一遍，旁边放上它的老对手：卷积核大小为 3 的卷积。
 # %% name="any-two-measure"
-from llmguide_lib.attention import MultiHeadAttention
 from llmguide_lib.plots import heatmaps
 
 
@@ -446,13 +527,6 @@ def influence(layer, x):
     """How strongly output t moves with input s: the size of the Jacobian's (t, s) block."""
     jacobian = torch.autograd.functional.jacobian(lambda x: layer(x)[0], x)[:, :, 0]  # (T, D, S, D)
     return jacobian.square().sum(dim=(1, 3)).sqrt()
-
-
-def fill(module):
-    """Weights of the usual size, the same on every machine."""
-    for seed, parameter in enumerate(module.parameters()):
-        parameter.data = draw(*parameter.shape, seed=seed) / math.sqrt(parameter.shape[-1])
-    return module
 
 
 x = draw(1, 12, 16, seed=11)
@@ -471,7 +545,7 @@ figure = heatmaps({"attention": free, "causal": causal, "convolution": local}, x
 # mask: the lower triangle. A convolution of width 3: three diagonals; to connect the ends it needs many layers.
 # %% [markdown] lang="zh" of="6529bc5e"
 # 一层之内，输入 $s$（列）对输出 $t$（行）的影响。注意力：每一格都大于零。加上因果掩码：只有下三角。
-# 宽度为 3 的卷积：只有三条对角线，要把首尾联系起来得叠许多层。
+# 卷积核大小为 3 的卷积：只有三条对角线，要把首尾联系起来得叠许多层。
 # %% name="any-two-verdict"
 weakest = free[~torch.eye(12, dtype=torch.bool)].min() / free.max()
 sharp = influence(lambda x: heads(40 * x), x)
@@ -492,81 +566,25 @@ decide(
 # zero outside a mask would have refuted it. Two limits: a causal mask forbids half of the pairs on purpose; and related
 # does not mean strongly related. When scores are large, softmax leaves most pairs next to nothing.
 # %% [markdown] lang="zh" of="4504e3db"
-# **指南的说法 2.1a**：注意力能联系任意两个位置。判断的依据是一层的雅可比矩阵：掩码之外只要有一个零，就能推翻它。
+# **指南的说法 2.1a**：注意力能联系任意两个位置。判断的依据是一层的雅可比矩阵：没被遮住的位置上只要有一个零，就能推翻它。
 # 有两点局限：因果掩码有意禁止了一半的位置对；有联系也不等于联系很强，分数很大时，softmax 留给大多数位置对的几乎为零。
-# %% [markdown] lang="en" name="heads"
-# ## Several heads
-#
-# One query gives one set of weights, so one head can fetch one mixture. A word may need two things at once: its verb and
-# its article. If one head weights both by a half, it hands over their *mean*, and which part came from where is lost.
-# Two heads fetch both, side by side.
-#
-# So the $D$ numbers of each vector are split among $H$ heads of width $d_k = D / H$; each head attends by itself; the
-# results are joined and mixed by one more linear map:
-#
-# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h), \qquad
-# \operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
-#
-# | step | shape |
-# |---|---|
-# | input | $(B, T, D)$ |
-# | project and cut each vector in $H$ pieces | $(B, T, H, d_k)$ |
-# | bring heads forward: they are now like a batch | $(B, H, T, d_k)$ |
-# | attend | $(B, H, T, d_k)$ |
-# | bring heads back and join the pieces | $(B, T, D)$ |
-# %% [markdown] lang="zh" of="c87bf1b9"
-# ## 多头注意力
-#
-# 一个查询只有一组权重，所以一个头只能取来一份混合。可是一个词也许同时需要两样东西：它的动词和它的冠词。
-# 如果一个头给两者各一半的权重，交出来的是它们的*平均*，哪部分来自哪里就分不清了。两个头则可以把两样都取来，并排放好。
-#
-# 于是把每个向量的 $D$ 个数分给 $H$ 个头，每个头宽 $d_k = D / H$；各个头独立做注意力；结果拼起来，再经过一个线性变换混合：
-#
-# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h), \qquad
-# \operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
-#
-# | 步骤 | 形状 |
-# |---|---|
-# | 输入 | $(B, T, D)$ |
-# | 投影，再把每个向量切成 $H$ 段 | $(B, T, H, d_k)$ |
-# | 把头的轴提前，和批次一样对待 | $(B, H, T, d_k)$ |
-# | 做注意力 | $(B, H, T, d_k)$ |
-# | 把头的轴放回去，各段拼起来 | $(B, T, D)$ |
-# %% name="heads-scratch"
-def my_multi_head(x, w_q, w_k, w_v, w_o, num_heads):
-    def split(y):
-        return y.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, T, D) -> (B, H, T, d_k)
-
-    output, weights = my_attention(split(x @ w_q), split(x @ w_k), split(x @ w_v))
-    return output.transpose(1, 2).flatten(2) @ w_o, weights  # (B, H, T, d_k) -> (B, T, D)
-
-
-library = fill(MultiHeadAttention(16, num_heads=4, bias=False))
-theirs = torch.nn.MultiheadAttention(16, num_heads=4, bias=False, batch_first=True)
-theirs.in_proj_weight.data = torch.cat([library.q_proj.weight, library.k_proj.weight, library.v_proj.weight])
-theirs.out_proj.weight.data = library.out_proj.weight
-
-x = draw(3, 5, 16, seed=12)
-projections = [getattr(library, name).weight.T for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
-mine, weights = my_multi_head(x, *projections, num_heads=4)
-show(library=difference(mine, library(x)), torch=difference(mine, theirs(x, x, x)[0]))
-show(weights=tuple(weights.shape), parameters=sum(p.numel() for p in library.parameters()))
-# %% [markdown] lang="en" name="heads-count"
-# Four heads have exactly the parameters of one wide head: $4 D^2$. Heads are a way to *divide* the width, not to add to
-# it. Where that division goes wrong, the code still runs: the third exercise has such a case for you.
-# %% [markdown] lang="zh" of="17c39d35"
-# 四个头的参数和一个宽头完全一样多：$4 D^2$。多头是把宽度*分开*用，并没有增加宽度。要是分错了，程序照样能跑：第三道练习就是这样的例子。
 # %% [markdown] lang="en" name="real"
 # ## Does it help on real text?
 #
 # Back to the question at the top, with real documentation: that of Python's standard library and of NumPy, read from your own
-# installation. The task is to predict every next word. Words are numbers: each of the 500 most frequent has its own, all
-# others share 500 numbers, so that even a word never met before has one.
-# %% [markdown] lang="zh" of="38d8115e"
+# installation. The task is to predict every next word. Words are numbers: each of the 500 most frequent has its own; the
+# thousands of others share 500 numbers, some twenty words to a number, so that even a word never met before has one. Where a rare
+# word is to be predicted, "right" below means that its number is right.
+#
+# If you have never trained a network, read the comments and skip the rest: what counts is the comparison at the end.
+# %% [markdown] lang="zh" of="dd54f489"
 # ## 对真实文本有用吗？
 #
-# 回到开头的问题，这次用真实的文档：Python 标准库和 NumPy 的英文文档，直接从你自己的安装环境里读取。任务是预测每一个下一个词。
-# 词用编号表示：最常见的 500 个词各有一个编号，其余的词共用另外 500 个编号，这样，就算是从没见过的词也有编号。
+# 回到开头的问题，这次用真实的文档：Python 标准库和 NumPy 的英文文档，直接从你自己的安装环境里读取。任务是在每个位置预测下一个词。
+# 词用编号表示：最常见的 500 个词各有一个编号，其余几千个词共用另外 500 个编号，大约二十个词共用一个，这样，就算是从没见过的词也有编号。
+# 下面说少见的词猜“对”了，指的是编号猜对了。
+#
+# 如果你从没训练过网络，只看注释就行，代码可以跳过：重要的是最后的比较。
 # %% name="real-data"
 import re
 import zlib
@@ -599,13 +617,18 @@ train, test = rows(train_words), rows(test_words)
 # describes the last three words. So $\operatorname{softmax}(QK^\top/\sqrt{d_k})V$ is a weighted mean of votes: it already *is* a
 # probability for every word. In front stands one empty key; its value is the net's own guess. Where the text holds nothing
 # useful, the query can put its weight there. (Merity et al. 2016 call this a pointer with a sentinel.)
-# %% [markdown] lang="zh" of="cd2459cc"
+#
+# So that earlier words are candidates is *built in*. What has to be *learned* is which of them to ask, and when to trust them more
+# than the guess.
+# %% [markdown] lang="zh" of="ef425531"
 # **没有注意力**时，一个小网络看最近的几个词，给每个词一个概率，这是它的*猜测*。
 #
 # **有注意力**时，就像开头说的，前面的每个词都留下一张纸条和一个包裹。纸条（键）描述这个词和它前面的两个词；
 # 包裹（值）就是*投给*这个词的一票：在它的编号处是 1，其余是 0。查询描述最近的三个词。
 # 于是 $\operatorname{softmax}(QK^\top/\sqrt{d_k})V$ 是各张选票的加权平均，它本身就*是*每个词的概率。
 # 最前面还有一个空的键，它的值是网络自己的猜测：前文里没有有用的东西时，查询可以把权重放在那里。（Merity 等人 2016 年把它叫作带哨兵的指针。）
+#
+# 所以，“前面的词可以当候选”是*事先规定好*的；要*学*的是：该问其中哪一个，什么时候该更相信它们，而不是自己的猜测。
 # %% name="real-net"
 from torch import nn
 from torch.nn import functional as F
@@ -626,30 +649,37 @@ class NextWord(nn.Module):
             self.trust = nn.Parameter(torch.tensor(2.0))  # score of the empty key
 
     def forward(self, words):
-        x = self.embedding(words)
-        x = torch.cat([F.pad(x, (0, 0, back, 0))[:, : x.shape[1]] for back in range(self.window)], dim=-1)
-        guess = (self.net(x) @ self.embedding.weight.T / 8 + self.bias).softmax(dim=-1)
+        size = FREQUENT + SHARED
+        x = self.embedding(words)  # (texts, words) -> (texts, words, width)
+        shifted = [F.pad(x, (0, 0, back, 0))[:, : x.shape[1]] for back in range(self.window)]  # each word's predecessors
+        x = torch.cat(shifted, dim=-1)  # (texts, words, window * width): the last words, side by side
+        fits = self.net(x) @ self.embedding.weight.T / 8 + self.bias  # (texts, words, size); 8 is the root of the width
+        guess = fits.softmax(dim=-1)
         if not self.attends:
             return guess, None
-        key = F.pad(self.key(x), (0, 0, 1, 0))  # the empty key in front
-        votes = F.pad(F.one_hot(words, FREQUENT + SHARED).to(x.dtype), (0, 0, 1, 0))
-        trust = F.pad(self.trust.view(1, 1), (0, words.shape[1]))
-        fetched, weights = attention(self.query(x), key, votes, causal_mask(words.shape[1], key.shape[1]), bias=trust)
-        return weights[..., :1] * guess + fetched, weights
+        key = F.pad(self.key(x), (0, 0, 1, 0))  # one row more, in front: the empty key
+        votes = F.pad(F.one_hot(words, size).to(x.dtype), (0, 0, 1, 0))  # its votes are empty too
+        trust = F.pad(self.trust.view(1, 1), (0, words.shape[1]))  # its score, the same for every query
+        mask = causal_mask(words.shape[1], key.shape[1])  # the empty key, the word itself and what came before
+        fetched, weights = attention(self.query(x), key, votes, mask, bias=trust)
+        return weights[..., :1] * guess + fetched, weights  # the weight on the empty key goes to the guess
 
 
 # %% [markdown] lang="en" name="real-training"
-# Both are trained in front of you; the button stops early and keeps what was learned. The rival without attention gets as
-# many parameters, twice the steps (its steps cost about half), and its own best settings: windows of 3, 4 and 6 words,
-# learning rates and weight decays were tried for it on other documents; 4 words were best.
+# Both are trained in front of you, for about half a minute, longer on a busy machine; the button stops early and keeps what
+# was learned (the numbers asserted below want the whole run). Each step predicts, measures the surprise, and changes all numbers a
+# little so that it would have been smaller. The rival without attention gets as many parameters, twice the steps (its steps cost
+# about half), and its own best settings: windows of 3, 4 and 6 words, learning rates and weight decays were tried for it on
+# other documents; 4 words were best.
 #
-# The curve shows the *surprise*: $-\log p$ of the word that came. A model that gives all thousand numbers the same
+# The curve shows the *surprise*: $-\log p$ of the word that came (the cross-entropy loss of one word, natural logarithm). A model that gives all thousand numbers the same
 # probability is surprised by $\log 1000 = 6.9$ at every word.
-# %% [markdown] lang="zh" of="df9224d4"
-# 两个模型都当着你的面训练；按按钮可以提前停下，已经学到的会保留。没有注意力的对手参数一样多，步数是两倍（它的每一步大约只花一半时间），
+# %% [markdown] lang="zh" of="8ff2e50f"
+# 两个模型都当着你的面训练，大约半分钟，机器忙时会久一些；按按钮可以提前停下，已经学到的会保留（后面断言的数值要跑完全程才成立）。
+# 每一步都是：先预测，再量意外程度，然后把所有参数稍微改一改，让意外程度变小。没有注意力的对手参数一样多，步数是两倍（它的每一步大约只花一半时间），
 # 而且用的是对它最好的设置：在另一批文档上为它试过 3、4、6 个词的窗口和多种学习率、权重衰减，4 个词最好。
 #
-# 曲线画的是*意外程度*：真正出现的那个词的 $-\log p$。如果一千个编号的概率都一样，每个词的意外程度都是 $\log 1000 = 6.9$。
+# 曲线画的是*意外程度*（surprisal）：真正出现的那个词的 $-\log p$，也就是这个词的交叉熵损失（自然对数）。如果一千个编号的概率都一样，每个词的意外程度都是 $\log 1000 = 6.9$。
 # %% name="real-train" tags=["free"]
 from llmguide_lib.notebook import Monitor
 
@@ -664,7 +694,7 @@ def learn(model, steps, rate=0.03):
     """Each step takes 8 rows; the learning rate rises for 20 steps, then falls to zero."""
     order = torch.cat([torch.randperm(len(train)) for _ in range(8 * steps // len(train) + 1)]).split(8)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.2)
-    with Monitor(seconds=120, max_steps=steps, label="surprise") as run:
+    with Monitor(seconds=600, max_steps=steps, label="surprise") as run:
         for step in run:
             optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 20) * (1 - step / steps)
             loss = surprise(model, train[order[step]]).mean()
@@ -679,11 +709,13 @@ torch.set_default_dtype(torch.float32)
 torch.manual_seed(0)
 with_attention = learn(NextWord(window=3, hidden=256, attends=True), steps=400)
 without = learn(NextWord(window=4, hidden=282, attends=False), steps=800)
+show(parameters=[sum(p.numel() for p in model.parameters()) for model in (with_attention, without)])
 # %% [markdown] lang="en" role="caption"
 # Surprise at the training text, step by step, one curve for each model; each step reads other rows, so the curves are rough.
-# What counts is the surprise at other documents, below.
-# %% [markdown] lang="zh" of="a721f144"
-# 对训练文本的意外程度，逐步记录，每个模型一条曲线；每一步读的都是不同的行，所以曲线是毛糙的。真正要看的，是下面对其他文档的意外程度。
+# In the end both are about equally little surprised by the text that they train on. What counts is the surprise at other documents, below.
+# %% [markdown] lang="zh" of="20ae1d87"
+# 对训练文本的意外程度，逐步记录，每个模型一条曲线；每一步读的都是不同的行，所以曲线有毛刺。
+# 到最后，两个模型对自己训练用的文本差不多同样不意外。真正要看的，是下面对其他文档的意外程度。
 # %% [markdown] lang="en" name="guess-real" role="prediction"
 # **Predict** three things before you run on. Can a model get a word right that *never* occurred in its training text? Are there
 # words for which attention makes things *worse*? And can two rules that somebody writes by hand, such as "what stood
@@ -698,7 +730,10 @@ trigrams = KneserNey(3, FREQUENT + SHARED).count(train.flatten().tolist())  # wh
 
 
 def with_rules(p, row, t, word, anywhere=0.1, after=0.2):
-    """Counting, mended by hand: words of this row come again, and after the same word comes the same."""
+    """Counting, mended by hand: words of this row come again, and after the same word comes the same.
+
+    How much the two rules count was chosen on yet other documents.
+    """
     p = (1 - anywhere) * p + anywhere * row[: t + 1].count(word) / (t + 1)
     copies = [s for s in range(t) if row[s] == row[t]]
     return (1 - after) * p + after * sum(row[s + 1] == word for s in copies) / len(copies) if copies else p
@@ -711,10 +746,16 @@ for number_of_row, row in enumerate(test.tolist()):
         counted[number_of_row, t] = -math.log(p)
         by_rules[number_of_row, t] = -math.log(with_rules(p, row, t, row[t + 1]))
 # %% [markdown] lang="en" name="real-groups"
-# Now all four on documents that none of them has seen (other modules of the same libraries), and not only on average: the words
-# are sorted by where attention could help.
-# %% [markdown] lang="zh" of="e51de165"
-# 现在让四个模型都读没见过的文档（同样两个库里的其他模块），而且不只看平均：把词按“注意力能不能帮上忙”分成几类。
+# Two rivals do without a network. *Counting* remembers what followed each pair of words, each single word, and anything
+# (Kneser and Ney's way of mixing the three). *With rules* adds the two rules above. Now all four on documents that none
+# of them has seen (other modules of the same libraries), and not only on average: the words are sorted by where attention could
+# help. *Rare* is what is not among the 200 most frequent words; *far back* means earlier in the same row of 128 words, and not
+# among the last six.
+# %% [markdown] lang="zh" of="d7358bd3"
+# 有两个对手不用网络。*计数*（counting）记住每两个词、每个词、以及任意位置后面跟过什么（三者按 Kneser 和 Ney 的方法混合）；
+# *带规则*（with rules）再加上上面那两条规则。现在让四个模型都读没见过的文档（同样两个库里的其他模块），而且不只看平均，
+# 还把词按“注意力能不能帮上忙”分成几类：frequent 是最常见的 200 个词，rare 是其余的词；far back 指在同一行 128 个词里出现过，
+# 但不在最近六个词里；never in training 是其中训练文本里从没有过的；near 是最近六个词里有的；first time here 是在这一行里第一次出现的。
 # %% name="real-where" tags=["measured"]
 now, wanted = test[:, :-1], test[:, 1:]
 with torch.no_grad():
@@ -731,6 +772,7 @@ groups = {
     "frequent": wanted < 200,
     "rare, stands far back": (wanted >= 200) & far,
     ".. never in training": (wanted >= 200) & far & unknown,
+    "rare, stands near": (wanted >= 200) & stood.any(dim=-1) & ~far,
     "rare, first time here": (wanted >= 200) & ~stood.any(dim=-1),
 }
 surprises = {
@@ -744,36 +786,46 @@ right = {
     name: [(p.argmax(-1) == wanted)[places].float().mean().item() for p in (attended, guessed)]
     for name, places in groups.items()
 }
-print("mean surprise            words ", *(f"{model:>10}" for model in surprises), "  right:", *list(surprises)[:2])
+saved = surprises["without"] - surprises["attention"]
+print("mean surprise           words ", *(f"{model:>9}" for model in surprises), "  saved")
 for name, places in groups.items():
-    columns = "".join(f"{value:11.2f}" for value in mean[name])
-    print(f"{name:22} {int(places.sum()):7} {columns} {right[name][0]:13.1%} {right[name][1]:9.1%}")
+    columns = "".join(f"{value:10.2f}" for value in mean[name])
+    print(f"{name:22} {int(places.sum()):6} {columns} {saved[places].sum() / saved.sum():7.0%}")
+print("\nright: attention, without")
+for name, (with_it, without_it) in right.items():
+    print(f"{name:22} {with_it:8.1%} {without_it:8.1%}")
 # %% name="real-where-check"
 attention_mean, without_mean, counting_mean, rules_mean = mean["all words"]
 assert attention_mean < without_mean - 0.1 < counting_mean  # over all words attention helps:
 assert right["rare, stands far back"][0] > 0.14 and right["rare, stands far back"][1] < 0.05  # a word far back is fetched,
 assert right[".. never in training"][0] > 0.08 and right[".. never in training"][1] < 0.02  # even one never met before;
 assert mean["rare, first time here"][0] > mean["rare, first time here"][1] + 0.1  # elsewhere attention costs,
-assert rules_mean < without_mean and abs(rules_mean - attention_mean) < 0.3  # and rules by hand do much the same
+assert rules_mean < without_mean and abs(rules_mean - attention_mean) < 0.3  # and rules by hand do much the same.
+share_of = {name: (saved[places].sum() / saved.sum()).item() for name, places in groups.items()}
+assert share_of["rare, stands far back"] > 0.5 and share_of["frequent"] > share_of["rare, stands near"]
 # %% [markdown] lang="en" name="real-reading"
-# **What attention bought.** The models without it get next to nothing right where a rare word has to be fetched from far back;
-# attention gets some of them, more than one in seven. It even names words that never occurred in its training text: it
-# cannot know them, but it can point at them. Almost all of its advantage comes from there.
+# The column *saved* says which words attention's advantage comes from (the indented row is part of the one above it).
 #
-# **What it costs.** Where a rare word stands for the *first* time, attention is worse than the same net without it: what it
-# bets on a repetition is missing elsewhere.
+# **What attention bought.** Most of it comes from rare words that have to be fetched from far back, most of the rest from
+# frequent ones. The net without attention gets next to none of the far ones right, the model with attention at least one in seven, and
+# even some whose word never occurred in the training text: it cannot know them, but it can point at them.
+#
+# **What it costs.** Where a rare word stands for the *first* time, attention is worse than the same net without it: the
+# probability that it bets on a repetition is missing elsewhere.
 #
 # **What was not magic.** Two rules by hand, on top of counting, come close to the trained model, and both beat the net without
-# attention. This one attention has learned such a rule: nobody told it that words repeat. What several layers learn
-# that nobody would write down by hand is for later chapters.
-# %% [markdown] lang="zh" of="d9755aa5"
-# **注意力换来了什么。** 没有注意力的模型，遇到要从很远的前文取词的地方几乎全错；有注意力的模型能对一部分，超过七分之一。
-# 它甚至能说出训练文本里从没出现过的词：它不可能认识这些词，但能指向它们。它的优势几乎全都来自这里。
+# attention. What this one attention has learned is such a rule. What several layers learn that nobody would write down by
+# hand is for later chapters.
+# %% [markdown] lang="zh" of="d17e6b8a"
+# *saved* 一列说明注意力的优势来自哪些词（缩进的一行是上一行的一部分）。
 #
-# **代价是什么。** 如果一个少见的词是*第一次*出现，有注意力的模型反而比没有的差：押在“重复”上的概率，别处就少了。
+# **注意力换来了什么。** 优势大半来自要从很远的前文取来的少见词，其余大半来自常见词。没有注意力的网络几乎一个远处的词也猜不对，
+# 有注意力的模型至少能猜对七分之一，其中甚至有训练文本里从没出现过的词：它不可能认识这些词，但能指向它们。
+#
+# **代价是什么。** 如果一个少见的词是*第一次*出现，有注意力的模型反而比没有注意力的模型差：押在“重复”上的概率，别处就少了。
 #
 # **哪些并不神奇。** 在计数之上手写两条规则，就能接近训练出来的模型，两者都胜过没有注意力的网络。
-# 这一个注意力学到的，正是这样的规则：没有人告诉过它词会重复。至于多层注意力能学到哪些没人会手写出来的东西，后面的章节再看。
+# 这里的单层注意力学到的，正是这样的规则。至于多层注意力能学到哪些没人会手写出来的东西，后面的章节再看。
 # %% [markdown] lang="en" name="real-look"
 # ## Looking at what it learned
 #
@@ -782,7 +834,7 @@ assert rules_mean < without_mean and abs(rules_mean - attention_mean) < 0.3  # a
 # %% [markdown] lang="zh" of="7a8cc95d"
 # ## 看看它学到了什么
 #
-# 从没见过的文档里取一处：一个模型从没遇到过的词再次出现，而模型猜对了。加框的词在发问；颜色越深，查询给它的权重越大。
+# 在模型没读过的文档里取一处：一个它从没遇到过的词再次出现，而它猜对了。加框的词在发问；颜色越深，查询给它的权重越大。
 # %% name="real-map" tags=["free"]
 from llmguide_lib.plots import TokenMap
 
@@ -798,9 +850,9 @@ TokenMap(words[since : place + 1], weights[row, place, since + 1 : place + 2].to
 # then over the whole held-out text its weight should lie right *after* earlier copies of the asking word. Here is how much
 # of the weight on words lies there, wherever there is such a copy, and how much it would be if all words weighed the same.
 # %% [markdown] lang="zh" of="11bf8c77"
-# 一个例子什么也证明不了。如果模型真的学会了“找到我这个词以前出现的地方，看后面跟着什么”，
-# 那么在全部没见过的文本上，权重都应当落在发问的词前几次出现之*后*的那个位置上。下面统计：只要有过这样的出现，词上的权重有多少落在那里；
-# 如果所有词的权重都一样，又会是多少。
+# 一个例子什么也证明不了。如果模型真的学会了“找到这个词以前出现的地方，看后面跟着什么”，
+# 那么在没读过的全部文本上，权重应当集中在这个词以前每次出现处的*后一个*词上。下面只统计前文中出现过同一个词的位置：
+# 落在词上的权重（不算空键）有多少在那里？如果平均分配，又是多少？
 # %% name="real-after" tags=["measured"]
 before = F.pad(now, (1, 0), value=-1)[:, :-1]  # the word in front of each word
 after_copy = (now[:, :, None] == before[:, None, :]) & (back >= 0)  # s stands right after an earlier copy of word t
@@ -812,11 +864,13 @@ show(after_a_copy=round(share, 2), if_all_weighed_the_same=round(uniform, 2))
 # %% name="real-after-check"
 assert share > 0.3 and share > 5 * uniform
 # %% [markdown] lang="en" name="real-induction"
-# Nobody wrote this rule down, and nothing in the equation prefers it: it is what lowered the surprise. A head that does this
-# is called an **induction head**; large models have many of them, and chapter 14 looks for them.
-# %% [markdown] lang="zh" of="0e3c34fa"
-# 没有人写下这条规则，公式里也没有偏向它的东西：它之所以出现，是因为能降低意外程度。这样的头叫作**归纳头**（induction head），
-# 大模型里有许多，第 14 章会去找它们。
+# That a key describes the word *and the two before it* made this rule easy to find, and votes for earlier words are all that this
+# head can fetch. But which of the earlier words to ask was free, and this is what lowered the surprise. A head that does
+# this is called an **induction head**; large models have many of them, found without such help, and chapter 14 looks for them.
+# %% [markdown] lang="zh" of="c6bc8ab6"
+# 键里既有这个词*也有它前面的两个词*，所以这条规则很容易找到；这个头能取到的，也只有投给前面各个词的票。
+# 但该问前面的哪一个词，是不受限制的，正是这样做降低了意外程度。这样的头叫作**归纳头**（induction head），
+# 大模型里有许多，而且是在没有这些帮助的情况下学到的，第 14 章会去找它们。
 # %% [markdown] lang="en" name="device"
 # ## On your GPU, if there is one
 #
@@ -824,7 +878,7 @@ assert share > 0.3 and share > 5 * uniform
 # %% [markdown] lang="zh" of="a928b2a6"
 # ## 有 GPU 就用 GPU
 #
-# 同一个模块可以放到手头最好的设备上运行，结果与 CPU 相差不超过 float32 的舍入误差。
+# 同一个模块可以放到可用的最快设备上运行，结果与 CPU 相差不超过 float32 的舍入误差。
 # %% name="device-check" tags=["device"]
 from llmguide_lib import runtime
 
@@ -837,30 +891,32 @@ assert (result - expected).abs().max() < 1e-4
 # %% [markdown] lang="en" name="end"
 # ## Back to the question
 #
-# How can a fixed list of operations fetch something from a place that is different in every text? The list is fixed,
-# the *weights* are not: they are computed from the text itself. Each word leaves a note (its key) and a parcel (its
+# How can a fixed list of operations fetch something from a place that is different in every text? Operations and parameters
+# are fixed, the *attention weights* are not: they are computed from the text itself. Each word leaves a note (its key) and a parcel (its
 # value); each word asks (its query); dot products find the note, wherever it is. What a key should say and what a query
 # should ask is what training finds out.
 #
-# **Limits.** Every pair is compared, so time and memory grow with $T^2$. Nothing here knows the order of the words:
-# shuffle them, and the outputs are shuffled likewise. And weights show where a head *looks*, not yet why the model
-# decides as it does.
+# **Limits.** Every pair is compared, so time and memory grow with $T^2$. Attention without a mask does not know the order of the
+# words: shuffle them, and the outputs are shuffled likewise. (The causal mask tells it a little, and `NextWord` looked at
+# neighbours; a later section gives words real positions.) And weights show where a head *looks*, not yet why the model decides as it does.
 #
 # **Sources.** [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3.2 (the equation, the scale, heads);
-# [Bahdanau et al. 2014](https://arxiv.org/abs/1409.0473) (attention before it was all you need).
+# [Bahdanau et al. 2014](https://arxiv.org/abs/1409.0473) (attention before it was all you need);
+# [Merity et al. 2016](https://arxiv.org/abs/1609.07843) (the sentinel).
 #
-# **Next:** the exercises of this chapter.
-# %% [markdown] lang="zh" of="e7c76f7d"
+# **Next:** [the exercises of this chapter](exercises.en.ipynb).
+# %% [markdown] lang="zh" of="ac748586"
 # ## 回到开头的问题
 #
-# 固定的运算，怎么能从每段文字里都不一样的位置取到东西？运算是固定的，*权重*不是：权重由文本自己算出来。
+# 固定的运算，怎么能从每段文字里都不一样的位置取到东西？运算和参数都是固定的，*注意力权重*不是：它由文本当场算出来。
 # 每个词留下一张纸条（键）和一个包裹（值），每个词也提出要求（查询）；点积负责找到那张纸条，不管它在哪里。
 # 键该写什么，查询该问什么，就是训练要找的答案。
 #
-# **局限。** 每两个位置都要比较，时间和内存按 $T^2$ 增长。这里还没有任何东西知道词的顺序：把词打乱，输出也只是跟着打乱。
+# **局限。** 每两个位置都要比较，时间和内存按 $T^2$ 增长。没有掩码的注意力不知道词的顺序：把词打乱，输出也只是跟着打乱。
+# （因果掩码透露了一点顺序，`NextWord` 也看了相邻的词；真正的位置编码以后再讲。）
 # 权重告诉我们一个头在*看*哪里，还不能说明模型为什么这样判断。
 #
-# **文献。** [Vaswani 等 2017](https://arxiv.org/abs/1706.03762) 第 3.2 节（公式、缩放、多头）；
-# [Bahdanau 等 2014](https://arxiv.org/abs/1409.0473)（更早的注意力）。
+# **文献。** [Vaswani 等人（2017）](https://arxiv.org/abs/1706.03762) 第 3.2 节（公式、缩放、多头）；
+# [Bahdanau 等人（2014）](https://arxiv.org/abs/1409.0473)（更早的注意力）；[Merity 等人（2016）](https://arxiv.org/abs/1609.07843)（哨兵）。
 #
-# **接下来：** 做这一章的练习。
+# **接下来：** 做[这一章的练习](exercises.zh.ipynb)。

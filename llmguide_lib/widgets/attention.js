@@ -1,10 +1,11 @@
 // Attention explorer: queries and keys in a plane, their weights as a matrix, one query's arithmetic as a table.
 
 import { button, change, choice, follow, node, shape, slider, speaker, store } from "./dom.js";
-import { mask, weigh } from "./numbers.js";
+import { dot, mask, weigh } from "./numbers.js";
 
 const REACH = 3; // the plane shows -3 to 3 on both axes
 const SIZE = 320;
+const STATE = ["query_vectors", "key_vectors", "divisor", "mask", "asking"];
 
 const TEXTS = {
   title: { en: "Attention explorer", zh: "注意力演示" },
@@ -20,8 +21,8 @@ const TEXTS = {
   causal: { en: "causal", zh: "因果掩码" },
   reset: { en: "Reset", zh: "复原" },
   plane: {
-    en: "Keys (blue) and the query of “{0}” (orange). Drag an arrowhead, or use the sliders.",
-    zh: "蓝色是键，橙色是“{0}”的查询。拖动箭头，或者用滑块移动。",
+    en: "Keys (blue) and the query of “{0}” (orange). Drag a dot, or use the sliders.",
+    zh: "蓝色是键，橙色是“{0}”的查询。拖动圆点，或者用滑块移动。",
   },
   matrix: { en: "All weights: row = who asks, column = who is asked", zh: "全部权重：行是发问的词，列是被问的词" },
   choose: { en: "show the arithmetic of “{0}”", zh: "显示“{0}”的计算过程" },
@@ -30,18 +31,20 @@ const TEXTS = {
   weight: { en: "weight", zh: "权重" },
   masked: { en: "masked", zh: "被遮住" },
   sum: { en: "sum", zh: "总和" },
+  value: { en: "× value", zh: "× 值" },
+  output: { en: "output {0}", zh: "输出 {0}" },
 };
 
 function render({ model, el }) {
   const say = speaker(TEXTS, model.get("lang"));
   const parts = build(model, say);
   el.replaceChildren(parts.root);
-  return follow(model, ["query_vectors", "key_vectors", "divisor", "mask", "asking"], parts.draw);
+  return follow(model, STATE, parts.draw);
 }
 
 function build(model, say) {
   const words = model.get("words");
-  const start = Object.fromEntries(["query_vectors", "key_vectors", "divisor", "mask"].map((name) => [name, model.get(name)]));
+  const start = Object.fromEntries(STATE.map((name) => [name, model.get(name)]));
   const arrows = [["query", ""], ...words.map((word, at) => [at, say("key", word)])];
   const move = (axis) => (value) => place(model, parts.moving, axis ? { y: value } : { x: value });
   const parts = {
@@ -63,6 +66,7 @@ function build(model, say) {
       store(model, { mask: name }),
     ),
     plane: shape("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, class: "llm-plane", role: "img" }),
+    caption: node("figcaption"),
     hand: node("table", { class: "llm-hand" }),
   };
   parts.asks = choice(say("asks"), words.map((word, at) => [at, word]), 0, parts.ask);
@@ -75,7 +79,12 @@ function build(model, say) {
     "section",
     { class: "llm-explorer", "aria-label": say("title") },
     node("div", { class: "llm-controls" }, ...fields, reset),
-    node("div", { class: "llm-panes" }, parts.plane, node("div", {}, parts.matrix.table, parts.hand)),
+    node(
+      "div",
+      { class: "llm-panes" },
+      node("figure", {}, parts.plane, parts.caption),
+      node("div", {}, parts.matrix.table, parts.hand),
+    ),
   );
   return parts;
 }
@@ -135,7 +144,7 @@ function draw(model, say, parts) {
   parts.moves.input.firstChild.textContent = say("query", words[asking]);
   drawPlane(parts, say, words, { query: queries[asking], keys, row: rows[asking], asking, allowed: allowed[asking] });
   drawMatrix(parts.matrix, rows, allowed, asking);
-  drawHand(parts.hand, say, words, rows[asking], allowed[asking], asking, divisor);
+  drawHand(parts.hand, say, words, { row: rows[asking], allowed: allowed[asking], asking, divisor, values: model.get("values") });
 }
 
 function screen([x, y]) {
@@ -156,7 +165,9 @@ function drawPlane(parts, say, words, { query, keys, row, asking, allowed }) {
     return arrow(key, words[at], kind, 1.5 + 6 * row.weights[at], parts.drag(at));
   });
   arrows.push(arrow(query, `q(${words[asking]})`, "llm-query", 3, parts.drag("query")));
-  parts.plane.replaceChildren(shape("title", {}, say("plane", words[asking])), ...grid, ...arrows);
+  parts.plane.setAttribute("aria-label", say("plane", words[asking]));
+  parts.caption.textContent = say("plane", words[asking]);
+  parts.plane.replaceChildren(...grid, ...arrows);
 }
 
 function arrow(point, label, kind, width, pointerdown) {
@@ -197,17 +208,20 @@ function paint(cell, weight, text) {
   cell.style.setProperty("--weight", weight.toFixed(3));
 }
 
-function drawHand(table, say, words, row, allowed, asking, divisor) {
+function drawHand(table, say, words, { row, allowed, asking, divisor, values }) {
   const head = [say("word"), "q · k", `÷ ${divisor.toFixed(2)}`, "e^…", say("weight")];
+  if (values.length) head.push(say("value"));
   const lines = words.map((word, at) => {
     const steps = allowed[at] ? [row.scores[at].toFixed(2), short(row.exponentials[at])] : [say("masked"), "0"];
     const cells = [row.raw[at].toFixed(2), ...steps].map((text) => node("td", {}, text));
     const weight = node("td", { class: "llm-bar" });
     paint(weight, row.weights[at], row.weights[at].toFixed(3));
-    return node("tr", {}, node("th", { scope: "row" }, word), ...cells, weight);
+    const value = values.length ? [node("td", {}, String(values[at]))] : [];
+    return node("tr", {}, node("th", { scope: "row" }, word), ...cells, weight, ...value);
   });
   const total = row.exponentials.reduce((a, b) => a + b, 0);
   const sums = ["", "", short(total), row.weights.reduce((a, b) => a + b, 0).toFixed(3)];
+  if (values.length) sums.push(say("output", dot(row.weights, values).toFixed(1)));
   const foot = node("tr", {}, node("th", { scope: "row" }, say("sum")), ...sums.map((text) => node("td", {}, text)));
   table.replaceChildren(
     node("caption", {}, say("hand", words[asking])),
