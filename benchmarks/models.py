@@ -107,7 +107,8 @@ def litgpt_llama() -> tuple[nn.Module, Loss]:
         litgpt.Config(
             block_size=LENGTH, vocab_size=ours.vocab_size, padded_vocab_size=ours.vocab_size, n_layer=ours.num_layers,
             n_head=ours.num_heads, n_embd=ours.d_model, n_query_groups=2, rotary_percentage=1.0,
-            parallel_residual=False, bias=False, norm_class_name="RMSNorm", mlp_class_name="LLaMAMLP", intermediate_size=ours.d_ff,
+            parallel_residual=False, bias=False, norm_class_name="RMSNorm", mlp_class_name="LLaMAMLP",
+            intermediate_size=ours.d_ff,
         )
     )  # fmt: skip
     model.lm_head.weight = model.transformer.wte.weight

@@ -365,6 +365,13 @@ def test_a_workspace_is_never_overwritten_where_the_student_wrote(book, tmp_path
     assert "其实不显然" in mine.with_suffix(".new.ipynb").read_text(encoding="utf-8")
 
 
+def test_a_copy_shows_no_result_before_it_is_run(book, tmp_path):
+    make_workspace(read_manifest(book), tmp_path, "en")
+    copy = nbformat.read(tmp_path / "01_sample/lesson.en.ipynb", as_version=4)
+    code = [c for c in copy.cells if c.cell_type == "code"]
+    assert len(code) > 4 and all(not c.outputs and c.execution_count is None for c in code)
+
+
 def test_an_untouched_copy_is_renewed(book, tmp_path):
     manifest, folder = read_manifest(book), tmp_path / "work"
     make_workspace(manifest, folder, "en")

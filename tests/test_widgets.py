@@ -131,7 +131,9 @@ def test_the_arithmetic_of_the_asking_word_is_shown_step_by_step(page):
     last = cells(page, ".llm-hand")
     assert [row[0] for row in last[:4]] == [f"{one:.2f}" for one in raw.tolist()]
     assert [row[3] for row in last[:4]] == [f"{one:.3f}" for one in weights.tolist()]
-    assert last[4][4] == f"output {sum(w * v for w, v in zip(weights.tolist(), [1.0, 0.0, 10.0, -2.0], strict=True)):.1f}"
+    assert (
+        last[4][4] == f"output {sum(w * v for w, v in zip(weights.tolist(), [1.0, 0.0, 10.0, -2.0], strict=True)):.1f}"
+    )
     page.get_by_role("button", name="show the arithmetic of “a”").click()
     assert cells(page, ".llm-hand")[0][0] == f"{(QUERIES[1] @ KEYS[0]).item():.2f}"
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from .building import as_text
-from .manifest import KINDS, Manifest
+from .building import as_text, read_notebook
+from .execute import code_cells
+from .manifest import KINDS, BookError, Manifest
 from .source import write_atomically
 
 RECORD = ".copied.json"
@@ -46,7 +46,7 @@ def make_workspace(manifest: Manifest, folder: Path, lang: str) -> tuple[Path, l
         for kind in KINDS:
             source = manifest.notebook(chapter, kind, lang)
             target = folder / chapter.slug / source.name
-            if beside := _copy(source, target, record, str(target.relative_to(folder).as_posix())):
+            if beside := _copy(unrun(source), target, record, target.relative_to(folder).as_posix()):
                 said.append(TEXTS["kept"][lang].format(target.relative_to(folder), beside.name))
     page = folder / f"start.{lang}.ipynb"
     write_atomically(page, as_text(start_page(manifest, lang)))
@@ -54,28 +54,33 @@ def make_workspace(manifest: Manifest, folder: Path, lang: str) -> tuple[Path, l
     return page, said
 
 
-def _copy(source: Path, target: Path, record: dict[str, str], name: str) -> Path | None:
-    """Copies one file unless the student changed it; returns where a newer edition was put beside it."""
-    edition = _hash(source)
-    if not target.exists() or _hash(target) == record.get(name):
-        _replace(source, target)
-        record[name] = edition
-    elif _hash(target) != edition and record.get(name) != edition:
+def unrun(path: Path) -> str:
+    """A notebook as if no cell had been run: who is asked for a prediction must not see the result."""
+    notebook = read_notebook(path)
+    if notebook is None:
+        raise BookError(f"{path}: missing or not a notebook; run: tools/book.py build")
+    for cell in code_cells(notebook):
+        cell.outputs, cell.execution_count = [], None
+    notebook.metadata.pop("widgets", None)
+    return as_text(notebook)
+
+
+def _copy(edition: str, target: Path, record: dict[str, str], name: str) -> Path | None:
+    """Writes one file unless the student changed it; returns where a newer edition was put beside it."""
+    hashed = _hash(edition.encode())
+    mine = _hash(target.read_bytes()) if target.exists() else None
+    if mine is None or mine == record.get(name):
+        write_atomically(target, edition)
+        record[name] = hashed
+    elif mine != hashed and record.get(name) != hashed:
         beside = target.with_suffix(".new.ipynb")
-        _replace(source, beside)
+        write_atomically(beside, edition)
         return beside
     return None
 
 
-def _replace(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, part)
-    part.replace(target)
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def start_page(manifest: Manifest, lang: str):
