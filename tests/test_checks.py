@@ -19,7 +19,7 @@ from llmguide_lib.notebook import start
 CHAPTER = "03_attention"
 ALL = exercises(CHAPTER)
 WRONG = [(asked, mistake) for asked in ALL for mistake in asked.misconceptions]
-ATTENTION, HEADS = exercise(CHAPTER, "attention"), exercise(CHAPTER, "heads")
+HAND, ATTENTION, HEADS = (exercise(CHAPTER, name) for name in ("hand", "attention", "heads"))
 LANGUAGES = ("en", "zh")
 
 
@@ -54,7 +54,7 @@ def test_there_are_enough_mistakes_each_with_texts_and_a_source():
     assert len(WRONG) >= 12
     assert all(len(asked.misconceptions) >= 4 for asked in (ATTENTION, HEADS))
     for _, mistake in WRONG:
-        assert mistake.seen.startswith("https://")
+        assert mistake.seen.startswith(("https://", "a reader of"))
         assert all(mistake.says[lang] and mistake.hint[lang] for lang in LANGUAGES)
 
 
@@ -135,7 +135,7 @@ UNREGISTERED = {
     "mean of values": lambda query, key, value, mask=None: value.mean(-2, keepdim=True).expand(
         *query.shape[:-1], value.shape[-1]
     ),
-    "mask ignored": changed(same, mask=lambda mask: None),
+    "first key hidden": changed(same, mask=lambda mask: None if mask is None else mask & (torch.arange(5) > 0)),
     "cosine": changed(same, inputs=lambda q, k, v: (q / q.norm(dim=-1, keepdim=True), k, v)),
     "negated": changed(lambda output: -output),
     "scaled a little more": changed(same, inputs=lambda q, k, v: (q / q.shape[-1] ** 0.25, k, v)),
@@ -208,9 +208,13 @@ def stub(query, key, value, mask=None):
 
 MISBEHAVING = {
     "nothing": (lambda *arguments: None, "it returns nothing", "什么也没返回"),
-    "a pair": (lambda *arguments: (right(*arguments), 1), "it returns list, not one tensor", "不是一个张量"),
-    "a number": (lambda *arguments: 1.0, "it returns float, not one tensor", "不是一个张量"),
-    "not callable": (3, "it raises TypeError: 'int' object is not callable", "出现了异常 TypeError"),
+    "a pair": (
+        lambda *arguments: (right(*arguments), 1),
+        "it returns tuple, not one torch tensor",
+        "不是一个 torch 张量",
+    ),
+    "a number": (lambda *arguments: 1.0, "it returns float, not one torch tensor", "不是一个 torch 张量"),
+    "not callable": (3, "the check needs the function itself and got int", "检查需要函数本身"),
     "too few arguments": (lambda query: query, "it raises TypeError", "出现了异常 TypeError"),
     "the stub": (stub, "there is no answer yet", "还没有写答案"),
     "shape": (lambda *arguments: right(*arguments)[..., :1], "the shape is [1, 1], it should be [1, 2]", "形状是"),
@@ -220,7 +224,7 @@ MISBEHAVING = {
     "changed inputs": (changes_inputs, "it changes its inputs", "改动了输入"),
     "endless print": (endless_print, "it prints more than 10000 characters", "打印了超过 10000 个字符"),
     "exit": (lambda *arguments: sys.exit(0), "it raises SystemExit", "出现了异常 SystemExit"),
-    "a lying object": (lambda *a: right(*a).as_subclass(Liar), "it returns", "不是一个张量"),
+    "a lying object": (lambda *a: right(*a).as_subclass(Liar), "it returns", "不是一个 torch 张量"),
     "forbidden": (uses_torch, "it uses `torch.nn.functional.scaled_dot_product_attention`", "要求你自己写出来"),
 }
 
@@ -275,9 +279,39 @@ def test_a_number_without_bounds_is_a_wrong_answer_and_no_error():
 
 def test_half_right_earns_what_it_deserves():
     assert marks("attention", by_name("everything where nothing may be seen")) == pytest.approx(3 * 0.75)
-    assert marks("attention", UNREGISTERED["mask ignored"]) == pytest.approx(3 * 0.25)
+    assert marks("attention", by_name("mask ignored")) == pytest.approx(3 * 0.25)
     assert marks("hand", [1.0, 0.09, 0.0]) == pytest.approx(2 * 2 / 3)
-    assert marks("hand", (1.0, 0.09, 1.824)) == 0.0  # a list is asked for
+    assert marks("hand", (1.0, 0.09, torch.tensor(1.824))) == marks("hand", torch.tensor([1.0, 0.09, 1.824])) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ([..., ..., ...], "there is no answer yet"),
+        ([1.0, 0.09], "The output: the list ends after 2 entries"),
+        (1.0, "a list of numbers is expected, not float"),
+        ([2.0, 0.5, 0.5], "The scores are not divided by √d_k."),  # the first wrong number tells which mistake it is
+        ([1.0, 0.0, 9.0], "A score of zero got the weight zero."),
+    ],
+)
+def test_a_list_that_is_unfinished_or_half_wrong_is_told_so(answer, told):
+    assert told in judge(HAND, observe(HAND, answer)).says["en"]
+
+
+def test_a_mistake_is_named_although_an_edge_case_is_wrong_too():
+    wrong = by_name("softmax over the queries")
+    both = lambda q, k, v, mask=None: wrong(q, k, v, mask).nan_to_num() + (q.abs().max() > 100)  # noqa: E731
+    assert judge(ATTENTION, observe(ATTENTION, both)).misconception == "softmax over the queries"
+
+
+def test_what_an_answer_prints_is_kept_for_its_author(capsys):
+    def talks(query, key, value, mask=None):
+        print("shape", tuple(query.shape))
+        return right(query, key, value, mask)
+
+    assert observe(ATTENTION, talks)[0]["printed"] == "shape (1, 4)\n" and capsys.readouterr().out == ""
+    check("attention", talks)
+    assert "shape (1, 4)" in capsys.readouterr().out
 
 
 def by_name(name):

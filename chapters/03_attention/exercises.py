@@ -1,17 +1,30 @@
+# %% name="imports"
+import math
+
+import torch
+
 # %% [markdown] lang="en" role="exercise" exercise="hand" difficulty=1 minutes=8 points=2
 # ## 1. One query by hand
 #
 # One query and three keys of width $d_k = 4$, each key with one number as its value:
 #
-# $$q = (1, 1, 1, 1) \qquad k_1 = (1, 1, 0, 0) \quad k_2 = (0, 0, 0, 0) \quad k_3 = (1, 1, 1, 1) \qquad v_1 = 4 \quad v_2 = 2 \quad v_3 = 1$$
+# $$q = (1, 1, 1, 1)$$
+#
+# $$k_1 = (1, 1, 0, 0) \quad k_2 = (0, 0, 0, 0) \quad k_3 = (1, 1, 1, 1)$$
+#
+# $$v_1 = 4 \quad v_2 = 2 \quad v_3 = 1$$
 #
 # With pencil and calculator, to three decimals: the *scaled score* of $k_1$, the *weight* of $k_2$, and the *output*.
-# %% [markdown] lang="zh" of="f89b3d1a"
+# %% [markdown] lang="zh" of="11bfa988"
 # ## 1. 手算一个查询
 #
 # 一个查询，三个键，宽度 $d_k = 4$，每个键的值是一个数：
 #
-# $$q = (1, 1, 1, 1) \qquad k_1 = (1, 1, 0, 0) \quad k_2 = (0, 0, 0, 0) \quad k_3 = (1, 1, 1, 1) \qquad v_1 = 4 \quad v_2 = 2 \quad v_3 = 1$$
+# $$q = (1, 1, 1, 1)$$
+#
+# $$k_1 = (1, 1, 0, 0) \quad k_2 = (0, 0, 0, 0) \quad k_3 = (1, 1, 1, 1)$$
+#
+# $$v_1 = 4 \quad v_2 = 2 \quad v_3 = 1$$
 #
 # 用纸笔和计算器，算到小数点后三位：$k_1$ *缩放之后的分数*、$k_2$ 的*权重*，以及*输出*。
 # %% exercise="hand" answer="by_hand"
@@ -22,9 +35,9 @@ by_hand = [
     1.824,  # 0.245 * 4 + 0.090 * 2 + 0.665 * 1
     # END SOLUTION
     # BEGIN STUB
-    # 0.0,  # q . k1, scaled
-    # 0.0,  # weight of k2
-    # 0.0,  # output
+    # ...,  # q . k1, scaled
+    # ...,  # weight of k2
+    # ...,  # output
     # END STUB
 ]
 # %% [markdown] lang="en" role="hints"
@@ -32,9 +45,9 @@ by_hand = [
 # 2. A score of zero is not a weight of zero: $e^0 = 1$. Divide each exponential by the sum of all three.
 # 3. The scaled scores are 1, 0 and 2, and the sum is $2.718 + 1 + 7.389$. Weight each value and add up.
 # %% [markdown] lang="zh" of="f0b68085"
-# 1. 和全是一的向量做点积，结果是什么？$\sqrt{4}$ 又是多少？
+# 1. 与全 1 向量做点积，结果是什么？$\sqrt{4}$ 又是多少？
 # 2. 分数是零，权重并不是零：$e^0 = 1$。每个指数都要除以三个指数之和。
-# 3. 缩放后的分数是 1、0、2，总和是 $2.718 + 1 + 7.389$。再把每个值乘上权重加起来。
+# 3. 缩放后的分数是 1、0、2，三个指数之和是 $2.718 + 1 + 7.389$。再把每个值乘上权重加起来。
 # %% [markdown] lang="en" role="exercise" exercise="attention" difficulty=2 minutes=15 points=3
 # ## 2. Write attention
 #
@@ -43,8 +56,9 @@ by_hand = [
 # - shapes: `query` $(\dots, T, d_k)$, `key` $(\dots, S, d_k)$, `value` $(\dots, S, d_v)$; the output is $(\dots, T, d_v)$;
 # - `mask` is boolean and broadcasts to $(\dots, T, S)$; `True` means "may attend";
 # - a query that may see no key at all gets zeros;
+# - it must also work where scores are very large, a thousand and more;
 # - do not use PyTorch's or the library's attention.
-# %% [markdown] lang="zh" of="43a6c15b"
+# %% [markdown] lang="zh" of="968fa50d"
 # ## 2. 写出注意力
 #
 # 完成 `attend(query, key, value, mask=None)`，只返回输出。
@@ -52,13 +66,9 @@ by_hand = [
 # - 形状：`query` 是 $(\dots, T, d_k)$，`key` 是 $(\dots, S, d_k)$，`value` 是 $(\dots, S, d_v)$，输出是 $(\dots, T, d_v)$；
 # - `mask` 是布尔张量，能广播成 $(\dots, T, S)$，`True` 表示“可以看”；
 # - 如果一个查询什么键都不能看，它的输出是零；
+# - 分数非常大（上千）时也要正确；
 # - 不要用 PyTorch 或本书的库里现成的注意力。
 # %% exercise="attention" answer="attend"
-import math
-
-import torch
-
-
 def attend(query, key, value, mask=None):
     # BEGIN SOLUTION
     scores = query @ key.mT / math.sqrt(query.shape[-1])
@@ -83,16 +93,17 @@ def attend(query, key, value, mask=None):
 # %% [markdown] lang="en" role="exercise" exercise="heads" difficulty=3 minutes=20 points=3
 # ## 3. Two bugs in the heads
 #
-# A colleague wrote multi-head self-attention. With one head and one text it is right. With several heads it runs,
-# trains a little, and is wrong: **two** lines have a bug. Find and mend them.
+# A colleague wrote multi-head self-attention. With one head and one text it is right. With as many heads as texts it runs
+# too, the loss even falls, and it is wrong: **two** lines have a bug. Find and mend them, without PyTorch's or the
+# library's attention.
 #
 # - `x` is $(B, T, D)$; `w_q`, `w_k`, `w_v` are $(D, D)$; `mask` is $(B, T, S)$, one mask for each text;
 # - the result is $(B, T, D)$, the heads side by side.
-# %% [markdown] lang="zh" of="c056b68b"
+# %% [markdown] lang="zh" of="74d67013"
 # ## 3. 多头里的两处错误
 #
-# 同事写了一个多头自注意力。只有一个头、一段文本时，结果是对的；有几个头时，程序能跑，也能训练一点，但结果是错的：
-# 有**两**行出了错。请找出来，改正它们。
+# 同事写了一个多头自注意力。只有一个头、一段文本时，结果是对的；头数与文本数相等时，程序照样能跑，甚至损失也会下降，但结果是错的：
+# 有**两**行出了错。请找出来，改正它们；不要用 PyTorch 或本书的库里现成的注意力。
 #
 # - `x` 的形状是 $(B, T, D)$；`w_q`、`w_k`、`w_v` 是 $(D, D)$；`mask` 是 $(B, T, S)$，每段文本一个掩码；
 # - 结果是 $(B, T, D)$，各个头并排放在一起。
@@ -133,19 +144,19 @@ def multi_head(x, w_q, w_k, w_v, num_heads, mask):
 #
 # Entries of queries and keys are drawn with mean 0 and variance 1 by `draw`. Measure, and put in the list:
 #
-# 1. the exponent $a$ in "standard deviation of $q \cdot k$ grows like $d_k^{\,a}$", between $d_k = 16$ and $1024$;
-# 2. for $d_k = 256$ and 32 keys: the largest weight of softmax, averaged over 500 queries, *without* the scale;
+# 1. the exponent $a$ in "standard deviation of $q \cdot k$ grows like $d_k^{\,a}$", from measurements at $d_k = 16$ and $1024$;
+# 2. for $d_k = 64$ and 128 keys: the largest weight of softmax, averaged over 500 queries, *without* the scale;
 # 3. the same *with* the scale $1/\sqrt{d_k}$.
 #
 # Values within 0.04 are right: your random numbers are not ours.
-# %% [markdown] lang="zh" of="86283296"
+# %% [markdown] lang="zh" of="f119e4a2"
 # ## 4. 量一量缩放有什么用
 #
 # `draw` 产生均值为 0、方差为 1 的查询和键。请测量下面三个数，填进列表：
 #
-# 1. “$q \cdot k$ 的标准差按 $d_k^{\,a}$ 增长”里的指数 $a$，在 $d_k = 16$ 与 $1024$ 之间；
-# 2. $d_k = 256$、32 个键：*不*缩放时，softmax 最大的权重，对 500 个查询取平均；
-# 3. 同样的量，*用* $1/\sqrt{d_k}$ 缩放。
+# 1. 设 $q \cdot k$ 的标准差与 $d_k^{\,a}$ 成正比，用 $d_k = 16$ 和 $1024$ 两处的测量估计 $a$；
+# 2. $d_k = 64$、128 个键：*不*缩放时，softmax 最大的权重，对 500 个查询取平均；
+# 3. 同一个量，但*用* $1/\sqrt{d_k}$ 缩放。
 #
 # 误差在 0.04 以内都算对：你的随机数和我们的不一样。
 # %% exercise="measure" answer="measured"
@@ -157,22 +168,22 @@ measured = [
     # BEGIN SOLUTION
     math.log((draw(4000, 1024) * draw(4000, 1024)).sum(-1).std() / (draw(4000, 16) * draw(4000, 16)).sum(-1).std())
     / math.log(1024 / 16),
-    (draw(500, 1, 256) @ draw(500, 32, 256).mT).softmax(-1).amax(-1).mean().item(),
-    (draw(500, 1, 256) @ draw(500, 32, 256).mT / math.sqrt(256)).softmax(-1).amax(-1).mean().item(),
+    (draw(500, 1, 64) @ draw(500, 128, 64).mT).softmax(-1).amax(-1).mean().item(),
+    (draw(500, 1, 64) @ draw(500, 128, 64).mT / math.sqrt(64)).softmax(-1).amax(-1).mean().item(),
     # END SOLUTION
     # BEGIN STUB
-    # 0.0,  # exponent
-    # 0.0,  # largest weight without the scale
-    # 0.0,  # largest weight with the scale
+    # ...,  # exponent
+    # ...,  # largest weight without the scale
+    # ...,  # largest weight with the scale
     # END STUB
 ]
 # %% [markdown] lang="en" role="hints"
 # 1. Many dot products at once: multiply two matrices entry by entry and add up each row. What is `.std()` of that?
 # 2. If $y = c\,x^a$, then $\log y$ is a straight line in $\log x$: the exponent is its slope.
-# 3. `(draw(500, 1, 256) @ draw(500, 32, 256).mT).softmax(-1).amax(-1).mean()`, and the same divided by `math.sqrt(256)`
+# 3. `(draw(500, 1, 64) @ draw(500, 128, 64).mT).softmax(-1).amax(-1).mean()`, and the same divided by `math.sqrt(64)`
 #    before softmax. `.item()` makes a number of a tensor.
-# %% [markdown] lang="zh" of="ab15c7dc"
+# %% [markdown] lang="zh" of="379993a5"
 # 1. 一次算许多个点积：两个矩阵逐元素相乘，再把每行加起来。它的 `.std()` 是多少？
 # 2. 如果 $y = c\,x^a$，那么 $\log y$ 对 $\log x$ 是一条直线，指数就是斜率。
-# 3. `(draw(500, 1, 256) @ draw(500, 32, 256).mT).softmax(-1).amax(-1).mean()`；另一个在 softmax 之前除以 `math.sqrt(256)`。
+# 3. `(draw(500, 1, 64) @ draw(500, 128, 64).mT).softmax(-1).amax(-1).mean()`；另一个在 softmax 之前除以 `math.sqrt(64)`。
 #    `.item()` 把张量变成数。

@@ -7,6 +7,8 @@ from .judging import Verdict, judge
 from .observing import observe
 from .registry import Case, Exercise, Misconception, exercise, exercises
 
+SHOWN_CHARACTERS = 1000
+
 __all__ = [
     "Case",
     "Exercise",
@@ -33,7 +35,9 @@ def check(name: str, answer: object) -> None:
     asked = exercise(session.chapter() or "", name)
     from IPython.display import display
 
-    display(_Shown(judge(asked, observe(asked, answer))))
+    observations = observe(asked, answer)
+    printed = next((seen["printed"] for seen in observations if seen.get("printed")), "")
+    display(_Shown(judge(asked, observations), printed))
 
 
 def marks(name: str, answer: object) -> float:
@@ -51,18 +55,20 @@ def marks(name: str, answer: object) -> float:
 
 
 class _Shown:
-    """A verdict on the page: a mark, a sentence and, folded, the hint."""
+    """A verdict on the page: a mark, a sentence, the hint, and what the answer printed on the first input."""
 
-    def __init__(self, verdict: Verdict) -> None:
+    def __init__(self, verdict: Verdict, printed: str = "") -> None:
+        self._printed = printed[:SHOWN_CHARACTERS]
         self._mark = "✔" if verdict.right else "✘"
         self._says = session.say(verdict.says)
         self._hint = session.say(verdict.hint) if verdict.hint else ""
         self._colour = "#2e7d32" if verdict.right else "#c62828"
 
     def __repr__(self) -> str:
-        return " ".join(filter(None, [self._mark, self._says, self._hint]))
+        return " ".join(filter(None, [self._mark, self._says, self._hint, self._printed]))
 
     def _repr_html_(self) -> str:
         hint = f"<br>{html.escape(self._hint)}" if self._hint else ""
         style = f"border-left:4px solid {self._colour};padding:4px 10px"
-        return f'<div role="status" style="{style}">{self._mark} {html.escape(self._says)}{hint}</div>'
+        printed = f"<pre>{html.escape(self._printed)}</pre>" if self._printed else ""
+        return f'<div role="status" style="{style}">{self._mark} {html.escape(self._says)}{hint}{printed}</div>'

@@ -17,6 +17,9 @@ FORBIDDEN = (
 )
 
 
+READER = "a reader of this chapter, November 2026"
+
+
 def draw(*shape: int, seed: int) -> Tensor:
     """Uniform float64 numbers of mean 0 and variance 1."""
     generator = torch.Generator().manual_seed(seed)
@@ -70,6 +73,13 @@ HAND = Exercise(
             },
             "https://github.com/yangrchen/llm-from-scratch-notes",
         ),
+        Misconception(
+            "no weight for a score of zero",
+            [1.0, 0.0, (4 * math.e + math.e**2) / (math.e + math.e**2)],
+            {"en": "A score of zero got the weight zero.", "zh": "分数为零的键，权重被当成了零。"},
+            {"en": "e to the power 0 is 1, not 0.", "zh": "e 的 0 次方是 1，不是 0。"},
+            READER,
+        ),
     ),
 )
 
@@ -111,6 +121,13 @@ def _post_scaled(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None 
     return _variant(scale=lambda q: 1.0)(query, key, value, mask) * query.shape[-1] ** -0.5
 
 
+def _overflowing(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    raised = (query @ key.mT / math.sqrt(query.shape[-1])).exp()
+    raised = raised if mask is None else raised.masked_fill(~mask, 0.0)
+    total = raised.sum(dim=-1, keepdim=True)
+    return (raised / total).masked_fill(total == 0, 0.0) @ value
+
+
 def _batch(mask: Tensor | None, seed: int, scale: float = 1.0) -> tuple:
     """Three texts, 4 queries, 5 keys, d_k 6, d_v 3."""
     query, key, value = draw(3, 4, 6, seed=seed), draw(3, 5, 6, seed=seed + 1), draw(3, 5, 3, seed=seed + 2)
@@ -150,7 +167,7 @@ IMPLEMENT = Exercise(
         ),
         Case("general", {"en": "With transposed inputs", "zh": "输入是转置得来时"}, _transposed),
         Case(
-            "edge", {"en": "With very large scores", "zh": "分数非常大时"}, lambda: _batch(causal_mask(4, 5), 4, 300.0)
+            "edge", {"en": "With very large scores", "zh": "分数非常大时"}, lambda: _batch(causal_mask(4, 5), 4, 3000.0)
         ),
         Case(
             "edge",
@@ -218,8 +235,8 @@ IMPLEMENT = Exercise(
             _variant(before=lambda s, m: s.masked_fill(~m, -math.inf), weigh=_keep),
             {"en": "A row without any allowed key becomes NaN.", "zh": "什么键都不能看的那一行变成了 NaN。"},
             {
-                "en": "Softmax of -inf alone is 0/0: fill with the lowest finite value, set masked weights to zero.",
-                "zh": "整行都是 -inf，softmax 就是 0/0。先填最小的有限值，再把被遮住的权重置零。",
+                "en": "Its weights were normalised as 0/0. What keeps softmax finite there, and what should it give?",
+                "zh": "这一行的权重归一化成了 0/0。怎样让 softmax 在这里保持有限？结果又应当是什么？",
             },
             "https://github.com/pytorch/pytorch/issues/24816",
         ),
@@ -235,6 +252,38 @@ IMPLEMENT = Exercise(
                 "zh": "softmax 之后，把被遮住的键的权重置为零。",
             },
             "https://github.com/pytorch/pytorch/pull/131060",
+        ),
+        Misconception(
+            "mask ignored",
+            _variant(before=_keep, weigh=_keep),
+            {"en": "The mask is not used.", "zh": "没有用掩码。"},
+            {"en": "What should the score of a forbidden key become?", "zh": "不许看的键，分数应当变成什么？"},
+            READER,
+        ),
+        Misconception(
+            "the value's width",
+            lambda query, key, value, mask=None: _variant(scale=lambda q: value.shape[-1] ** -0.5)(
+                query, key, value, mask
+            ),
+            {
+                "en": "The scores are divided by √d_v, the value's width.",
+                "zh": "分数除以了 √d_v，也就是值的维度的平方根。",
+            },
+            {"en": "Which two vectors are multiplied in a score?", "zh": "分数是哪两个向量的点积？"},
+            READER,
+        ),
+        Misconception(
+            "exponentials overflow",
+            _overflowing,
+            {
+                "en": "Very large scores break it: e to the power of a thousand is infinite.",
+                "zh": "分数很大时会出错：e 的一千次方是无穷大。",
+            },
+            {
+                "en": "Weights do not change if the same number is taken off all scores of a row. Which number helps?",
+                "zh": "一行的分数都减去同一个数，权重不变。减去哪个数最合适？",
+            },
+            READER,
         ),
     ),
 )
@@ -359,6 +408,23 @@ DEBUG = Exercise(
             {"en": "d_k is the last size of query after the split.", "zh": "d_k 是拆分之后 query 的最后一维。"},
             "https://github.com/aladdinpersson/Machine-Learning-Collection/issues/65",
         ),
+        Misconception(
+            "every other number",
+            _heads(split=lambda x, heads: x.unflatten(-1, (-1, heads)).movedim(-1, 1)),
+            {
+                "en": "Head 0 gets every H-th number of a vector, not its first K numbers.",
+                "zh": "第 0 个头拿到的是向量里每隔 H 个的数，而不是前 K 个。",
+            },
+            {"en": "(H, K), not (K, H): which comes first?", "zh": "是 (H, K) 还是 (K, H)？哪个在前？"},
+            READER,
+        ),
+        Misconception(
+            "mask inverted",
+            _heads(spread=lambda mask: ~mask[:, None]),
+            {"en": "The mask is read the wrong way round.", "zh": "掩码用反了。"},
+            {"en": "True means may attend.", "zh": "True 表示可以看。"},
+            "https://github.com/rasbt/LLMs-from-scratch/issues/1061",
+        ),
     ),
 )
 
@@ -366,13 +432,13 @@ DEBUG = Exercise(
 
 
 def _largest(d_k: int, scaled: bool) -> float:
-    """Mean of the largest of 32 weights, over 500 queries."""
-    scores = (draw(500, 1, d_k, seed=1) @ draw(500, 32, d_k, seed=2).mT).squeeze(1)
+    """Mean of the largest of 128 weights, over 500 queries."""
+    scores = (draw(500, 1, d_k, seed=1) @ draw(500, 128, d_k, seed=2).mT).squeeze(1)
     return (scores / math.sqrt(d_k) if scaled else scores).softmax(-1).amax(-1).mean().item()
 
 
 def _measured() -> list[float]:
-    return [0.5, _largest(256, scaled=False), _largest(256, scaled=True)]
+    return [0.5, _largest(64, scaled=False), _largest(64, scaled=True)]
 
 
 MEASURE = Exercise(
@@ -382,7 +448,7 @@ MEASURE = Exercise(
     ask=entry,
     tolerance=0.04,
     cases=(
-        Case("exponent", {"en": "The exponent of the spread", "zh": "离散程度的指数"}, lambda: (0,)),
+        Case("exponent", {"en": "The exponent a", "zh": "指数 a"}, lambda: (0,)),
         Case("raw", {"en": "The largest weight without the scale", "zh": "不缩放时最大的权重"}, lambda: (1,)),
         Case("scaled", {"en": "The largest weight with the scale", "zh": "缩放之后最大的权重"}, lambda: (2,)),
     ),
@@ -400,7 +466,7 @@ MEASURE = Exercise(
         Misconception(
             "scaled and unscaled exchanged",
             [0.5, *_measured()[:0:-1]],
-            {"en": "The two largest weights are exchanged.", "zh": "两个最大权重写反了。"},
+            {"en": "The results with and without the scale are exchanged.", "zh": "缩放与不缩放的两个结果写反了。"},
             {
                 "en": "Large scores make softmax pick one key. Which scores are larger?",
                 "zh": "分数越大，softmax 越倾向于只选一个键。哪一种分数更大？",

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, replace
 
 from .observing import observe
-from .registry import LAYERS, Exercise, Misconception, Texts
+from .registry import LAYERS, Exercise, Misconception, Texts, entry
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,30 @@ def judge(exercise: Exercise, observations: list[dict]) -> Verdict:
 
 
 def recognise(exercise: Exercise, observations: list[dict]) -> Misconception | None:
-    """The registered mistake that the answer behaves like on every case."""
-    for misconception in exercise.misconceptions:
-        wrong = _wrong(exercise, misconception.name)
-        pairs = list(zip(observations, wrong, strict=False))
-        if len(observations) == len(wrong) and all(agree(*pair, exercise.tolerance) for pair in pairs):
-            return misconception
+    """The registered mistake that the answer behaves like: on every case, else on what it got wrong before the edges.
+
+    Two mistakes often come together. So, where nothing fits everywhere, the edge cases are left out, and of a list
+    of numbers only the first wrong one counts.
+    """
+    expected = _expected(exercise)
+    everywhere = list(range(len(expected)))
+    for places in (everywhere, _decisive(exercise, observations, expected)):
+        for misconception in exercise.misconceptions:
+            wrong = _wrong(exercise, misconception.name)
+            if places and len(observations) == len(expected) <= len(wrong):
+                if all(agree(observations[place], wrong[place], exercise.tolerance) for place in places):
+                    return misconception
     return None
+
+
+def _decisive(exercise: Exercise, observations: list[dict], expected: list[dict]) -> list[int]:
+    """The cases that show which mistake it is, if they are wrong."""
+    pairs = zip(observations, expected, strict=False)
+    wrong = [place for place, pair in enumerate(pairs) if not agree(*pair, exercise.tolerance)]
+    if exercise.ask is entry:
+        return wrong[:1]
+    inner = [place for place, case in enumerate(exercise.cases) if case.layer != "edge"]
+    return inner if set(inner) & set(wrong) else []
 
 
 def agree(seen: dict, wanted: dict, tolerance: float) -> bool:
@@ -97,6 +114,8 @@ def _fraction(exercise: Exercise, passed: list[bool]) -> float:
 def describe(seen: dict, wanted: dict) -> Texts:
     """How an observation differs from the expected one, for somebody who wants to find the mistake."""
     match seen["kind"]:
+        case "unusable":
+            return seen["says"]
         case "timeout":
             return _texts("no answer after {0:g} s; is there a loop that never ends?",
                           "{0:g} 秒后还没有结果，是不是有停不下来的循环？", seen["seconds"])  # fmt: skip
@@ -119,7 +138,7 @@ def _describe_value(seen: object, wanted: object) -> Texts:
     if seen is None:
         return _texts("it returns nothing; is `return` missing?", "它什么也没返回，是不是漏了 `return`？")
     if isinstance(wanted, dict) and not (isinstance(seen, dict) and "tensor" in seen):
-        return _texts("it returns {0}, not one tensor", "它返回的是 {0}，不是一个张量", _kind(seen))
+        return _texts("it returns {0}, not one torch tensor", "它返回的是 {0}，不是一个 torch 张量", _kind(seen))
     if not isinstance(wanted, dict):
         if type(seen) not in (int, float):
             return _texts("a number is expected, not {0}", "这里应当是一个数，而不是 {0}", _kind(seen))
@@ -145,6 +164,8 @@ def _describe_numbers(seen: list[float], wanted: list[float], shape: list[int]) 
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, dict) and "tensor" in value:
+        return "Tensor"
     return value["type"] if isinstance(value, dict) and "type" in value else type(value).__name__
 
 

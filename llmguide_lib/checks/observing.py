@@ -16,7 +16,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from .registry import Case, Exercise
+from .registry import Case, Exercise, Unusable
 
 LIMIT_SECONDS = 10.0
 REPEAT_SECONDS = 0.2
@@ -53,11 +53,14 @@ def observe(exercise: Exercise, answer: object, limit_seconds: float = LIMIT_SEC
 def _observe_case(exercise: Exercise, answer: object, case: Case, limit_seconds: float) -> dict:
     arguments = case.arguments()
     before = plain(list(arguments))
+    printed = _Capped()
     try:
-        with _quiet(), _guarded(exercise), time_limit(limit_seconds), torch.random.fork_rng(devices=[]):
+        with _quiet(printed), _guarded(exercise), time_limit(limit_seconds), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             result = exercise.ask(answer, arguments)
             value = plain(result)
+    except Unusable as error:
+        return {"kind": "unusable", "says": dict(error.says)}
     except TimeoutError:
         return {"kind": "timeout", "seconds": limit_seconds}
     except TooMuchOutput:
@@ -67,8 +70,10 @@ def _observe_case(exercise: Exercise, answer: object, case: Case, limit_seconds:
     except KeyboardInterrupt:
         raise  # the reader's own, not the watchdog's
     except BaseException as error:  # SystemExit and whatever else an answer may raise
-        return {"kind": "error", "type": type(error).__name__, "message": str(error)[:300]}
-    return {"kind": "value", "value": value, "changed": plain(list(arguments)) != before}
+        told = {"kind": "error", "type": type(error).__name__, "message": str(error)[:300]}
+    else:
+        told = {"kind": "value", "value": value, "changed": plain(list(arguments)) != before}
+    return told | {"printed": printed.text}
 
 
 def plain(value: object) -> dict | list | float | int | bool | str | None:
@@ -80,7 +85,9 @@ def plain(value: object) -> dict | list | float | int | bool | str | None:
         return value
     if kind is Tensor or kind is torch.nn.Parameter:
         return _plain_tensor(value)
-    if kind in (list, tuple):
+    if kind is tuple:
+        return {"type": "tuple"}
+    if kind is list:
         return [plain(entry) for entry in value[:MAX_NUMBERS]]
     return {"type": f"{kind.__module__}.{kind.__qualname__}"}
 
@@ -132,20 +139,19 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 class _Capped(io.TextIOBase):
     def __init__(self) -> None:
-        self._left = MAX_CHARACTERS
+        self.text = ""
 
     def write(self, text: str) -> int:
-        self._left -= len(text)
-        if self._left < 0:
+        if len(self.text) + len(text) > MAX_CHARACTERS:
             raise TooMuchOutput
+        self.text += text
         return len(text)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Swallows what the answer prints and warns, up to a limit."""
-    capped = _Capped()
-    with contextlib.redirect_stdout(capped), contextlib.redirect_stderr(capped), warnings.catch_warnings():
+def _quiet(printed: _Capped) -> Iterator[None]:
+    """Keeps what the answer prints, up to a limit, and swallows its warnings."""
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 
+from torch import Tensor
+
 Texts = Mapping[str, str]  # {"en": ..., "zh": ...}
 
 # The parts of a function's marks; a later one counts only if the earlier ones are right.
@@ -39,16 +41,37 @@ class Case:
     arguments: Callable[[], tuple]
 
 
+class Unusable(Exception):
+    """An answer that cannot even be asked; says why."""
+
+    def __init__(self, en: str, zh: str) -> None:
+        super().__init__(en)
+        self.says: Texts = {"en": en, "zh": zh}
+
+
 def call(answer: object, arguments: tuple) -> object:
     """How an answer that is a function is asked."""
+    if not callable(answer):
+        name = type(answer).__name__
+        raise Unusable(
+            f"the check needs the function itself and got {name}: give its name, without parentheses",
+            f"检查需要函数本身，得到的却是 {name}：写函数名，后面不加括号",
+        )
     return answer(*arguments)
 
 
 def entry(answer: object, arguments: tuple) -> object:
-    """How an answer that is a list of values is asked: for one of its entries."""
-    if type(answer) is not list:
-        raise TypeError(f"a list is expected, not {type(answer).__name__}")
-    return answer[arguments[0]]
+    """How an answer that is a list of numbers is asked: for one of them. Tuples and tensors of numbers will do."""
+    numbers = answer.tolist() if type(answer) is Tensor else list(answer) if type(answer) is tuple else answer
+    if type(numbers) is not list:
+        name = type(answer).__name__
+        raise Unusable(f"a list of numbers is expected, not {name}", f"应当是一个由数组成的列表，而不是 {name}")
+    if arguments[0] >= len(numbers):
+        raise Unusable(f"the list ends after {len(numbers)} entries", f"列表只有 {len(numbers)} 项，少了")
+    number = numbers[arguments[0]]
+    if number is ...:
+        raise NotImplementedError
+    return number.item() if type(number) is Tensor and number.numel() == 1 else number
 
 
 @dataclass(frozen=True, eq=False)
