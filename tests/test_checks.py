@@ -291,7 +291,7 @@ def test_half_right_earns_what_it_deserves():
         ([1.0, 0.09], "The output: the list ends after 2 entries"),
         (1.0, "a list of numbers is expected, not float"),
         ([2.0, 0.5, 0.5], "The scores are not divided by √d_k."),  # the first wrong number tells which mistake it is
-        ([1.0, 0.0, 9.0], "A score of zero got the weight zero."),
+        ([1.0, 0.0, 9.0], "The scores are divided by their sum, without e^…."),
     ],
 )
 def test_a_list_that_is_unfinished_or_half_wrong_is_told_so(answer, told):
