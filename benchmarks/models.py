@@ -27,7 +27,7 @@ from llmguide_lib.models import GPT, GPTConfig, Llama, LlamaConfig
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "models.json"
 NANOGPT = Path(os.environ.get("NANOGPT", ROOT.parent / "shared" / "peers" / "nanoGPT"))
-BATCH, LENGTH, STEPS, ROUNDS = 16, 128, 4, 7
+BATCH, LENGTH, STEPS, ROUNDS = 16, 128, 3, 5
 SMALL = {"vocab_size": 2048, "max_seq_len": LENGTH, "d_model": 192, "num_heads": 6, "num_layers": 6}  # 3 M parameters
 LARGE = {"vocab_size": 4096, "max_seq_len": 512, "d_model": 320, "num_heads": 8, "num_layers": 8}  # 10 M
 Loss = Callable[[torch.Tensor], torch.Tensor]
@@ -190,14 +190,19 @@ def peak_memory(group: str, name: str) -> float:
 
 
 def print_added_memory(make: Callable[[], tuple[nn.Module, Loss]]) -> None:
-    """Runs three steps and prints what they added to the peak; the model itself is there before."""
-    from llmguide_lib.runtime import peak_memory_bytes
-
+    """Runs three steps and prints what they added to the memory held before; Linux only, which can forget a peak."""
     step = stepper(make)
-    before = peak_memory_bytes()
+    before = memory_kb("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     for _ in range(3):
         step()
-    print((peak_memory_bytes() - before) / 1e6)
+    print((memory_kb("VmHWM") - before) / 1e3)
+
+
+def memory_kb(name: str) -> int:
+    """The memory of this process now (VmRSS) or at its peak (VmHWM)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def import_seconds(module: str) -> float:

@@ -102,7 +102,7 @@ def main() -> None:
         "text": f"{one['bytes']} bytes of the standard library's source, vocabulary {VOCAB_SIZE}, {RUNS} runs in turns",
         "figures": figures,
     }
-    path = ROOT / "benchmarks" / "results" / "tokenizers.json"
+    path = ROOT / "benchmarks" / "results" / "bpe.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(path.read_text(encoding="utf-8"))
