@@ -88,7 +88,15 @@ def test_the_caption_is_the_pictures_text_alternative_in_both_languages(built):
         assert picture.metadata["image/png"]["alt"] == words
 
 
+def test_a_stored_verdict_is_in_the_notebooks_language(built):
+    shown = [cell(lesson(built, lang), "verdict").outputs[0].data["text/plain"] for lang in ("en", "zh")]
+    assert [text.splitlines()[0] for text in shown] == ["2.1a: holds", "2.1a: 成立"]
+
+
 def test_line_breaks_inside_chinese_text_leave_no_blank():
+    kept = "如下：\n- 列表\n\n表：\n| a |\n\n式：\n$$x$$"
+    assert notebooks.CHINESE_BREAK.sub("", kept) == kept
+    assert notebooks.CHINESE_BREAK.sub("", "相反，\n`code` 与此一致") == "相反，`code` 与此一致"
     text = "第一行，\n第二行\n\n- 列表\n- `code`\n再来"
     assert notebooks.CHINESE_BREAK.sub("", text) == "第一行，第二行\n\n- 列表\n- `code`\n再来"
 
@@ -164,7 +172,7 @@ def test_the_student_gets_the_stub_the_card_folded_hints_and_a_check(built):
     text = "\n".join(c.source for c in notebook.cells)
     assert "return a - b" in text and "SOLUTION" not in text
     assert "return a + b" not in text.replace(cell(notebook, notebooks_hints(notebook)).source, "")
-    assert "*难度 ●○○ · 约 2 分钟 · 2 分*" in text
+    assert "难度 ●○○ · 约 2 分钟 · 2 分" in text
     assert text.count("<details><summary>提示") == 3
     assert cell(notebook, "check-add").source == 'check("add", add)'
 

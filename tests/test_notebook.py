@@ -60,9 +60,12 @@ def test_a_verdict_follows_from_what_was_seen():
         decide("1.1a", {})
 
 
-def test_a_verdict_is_shown_in_both_languages():
+def test_a_verdict_is_shown_in_the_notebooks_language():
     decision = decide("2.1c", {"grows": True}, {"ties": False})
-    assert str(decision) == "2.1c: holds | 成立\n  yes  grows\n   no  ties"
+    assert str(decision) == "2.1c: holds\n  yes  grows\n   no  ties"
+    start("03_attention", lang="zh")
+    assert str(decision) == "2.1c: 成立\n  yes  grows\n   no  ties"
+    start("03_attention")
     stored = decision._repr_mimebundle_()
     assert stored["application/vnd.llmguide.verdict+json"] == {"claim": "2.1c", "verdict": "holds"}
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
 from browser import violations
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -22,7 +22,7 @@ from bookbuilder.building import read_notebook  # noqa: E402
 from bookbuilder.claims import read_claims  # noqa: E402
 from bookbuilder.execute import PNG  # noqa: E402
 from bookbuilder.manifest import LANGUAGES, BookError, read_manifest  # noqa: E402
-from bookbuilder.pages import make_page  # noqa: E402
+from bookbuilder.pages import fold_results, make_page  # noqa: E402
 from sample_site import write_sample_site  # noqa: E402
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -294,6 +294,16 @@ def test_the_chinese_edition_names_everything_in_chinese(html):
             named = re.findall(r'\s(?:title|aria-label|placeholder)="([^"]*)"', text)
             foreign = [name for name in named if re.search("[A-Za-z]", name) and not re.search("[\u4e00-\u9fff]", name)]
             assert named and foreign == []
+
+
+def test_what_answers_a_prediction_is_folded():
+    code = [new_code_cell(name, id=name, outputs=[new_output("stream", text=name)]) for name in "abc"]
+    prose = [new_markdown_cell(role, metadata={"llmguide": {"role": role}}) for role in ("prediction", "caption", "")]
+    for one in code:
+        one.metadata["llmguide"] = {}
+    notebook = new_notebook(cells=[prose[0], code[0], prose[1], code[1], prose[2], code[2]])
+    fold_results(notebook)
+    assert ["hide-output" in one.metadata.get("tags", []) for one in code] == [True, True, False]
 
 
 def test_planned_chapters_are_on_the_map_without_links(html):

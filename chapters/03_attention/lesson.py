@@ -130,8 +130,11 @@ for sharpness in (0, 1, 3, 30):  # dim=-1: softmax along the last axis
 # | $k_3$ | $(-1, 0, 0, 2)$ | $-2$ | $-1$ | $0.368$ | $0.090$ | $(1, 1)$ |
 #
 # with $q = (2, 0, 0, 0)$. The exponentials add up to $4.086$. The output is
-# $0.665\,(1, 0) + 0.245\,(0, 1) + 0.090\,(1, 1) = (0.755, 0.335)$. Now by machine:
-# %% [markdown] lang="zh" of="a1de52b0"
+#
+# $$0.665\,(1, 0) + 0.245\,(0, 1) + 0.090\,(1, 1)$$
+#
+# which is $(0.755, 0.335)$. Now by machine:
+# %% [markdown] lang="zh" of="4f2eb5af"
 # ## 亲手算一次
 #
 # 拿出纸笔和计算器。一个查询，三个键，$d_k = 4$，所以 $\sqrt{d_k} = 2$。设 $q = (2, 0, 0, 0)$：
@@ -143,7 +146,10 @@ for sharpness in (0, 1, 3, 30):  # dim=-1: softmax along the last axis
 # | $k_3$ | $(-1, 0, 0, 2)$ | $-2$ | $-1$ | $0.368$ | $0.090$ | $(1, 1)$ |
 #
 # 三个指数加起来是 $4.086$。输出是
-# $0.665\,(1, 0) + 0.245\,(0, 1) + 0.090\,(1, 1) = (0.755, 0.335)$。再让机器算一遍：
+#
+# $$0.665\,(1, 0) + 0.245\,(0, 1) + 0.090\,(1, 1)$$
+#
+# 也就是 $(0.755, 0.335)$。再让机器算一遍：
 # %% name="by-machine"
 q = torch.tensor([[2.0, 0, 0, 0]])
 k = torch.tensor([[1.0, 1, 0, 0], [0, 0, 3, 0], [-1, 0, 0, 2]])
@@ -158,8 +164,8 @@ show(weights=weights, output=weights @ v)
 # each word's value; the query of *of* fetches `fill_value`. Is it enough to *turn* that query so that it gives *row* a weight above
 # 0.9? If not, what else does it take? And what happens to all rows when the scores are divided by about 30?
 # %% [markdown] lang="zh" of="f1b391e6"
-# **先预测，再动手。** 下面是句子里的五个词，键和查询都是编出来的，各有两个特征，每个词的值是一个数；*of* 的查询取到的是 `fill_value`。
-# 要让它给 *row* 的权重超过 0.9，光是*转动*这个查询够不够？不够的话，还要做什么？如果分数除以大约 30，所有的行会变成什么样？
+# **先预测，再动手。** 下面是句子里的五个词，键和查询都是编出来的，各有两个特征，每个词的值是一个数；“of”的查询取到的是 `fill_value`。
+# 要让它给“row”的权重超过 0.9，光是*转动*这个查询够不够？不够的话，还要做什么？如果分数除以大约 30，所有的行会变成什么样？
 # %% name="explore-attention" tags=["free"]
 from llmguide_lib.widgets import AttentionExplorer
 
@@ -185,7 +191,7 @@ AttentionExplorer(
 # %% [markdown] lang="zh" of="cef4d5b5"
 # <details><summary>你应该会发现</summary>
 #
-# 转向 *row* 之后，最合拍的是 *row*，但它的权重离 0.9 还差得远，其余的键各自仍分到一点。还得把它*拉长*，或者减小除数，两者是一回事：
+# 转向“row”之后，最合拍的是“row”，但它的权重离 0.9 还差得远，其余的键各自仍分到一点。还得把它*拉长*，或者减小除数，两者是一回事：
 # 方向决定与哪个键最合拍，长度决定选择有多果断。除以 30 之后，所有分数几乎相等，每一行都是平的：谁取到的都是平均值。
 #
 # </details>
@@ -446,8 +452,9 @@ MaskBuilder(size=6, lengths=(6, 4))
 # So the $D$ numbers of each projected vector are split among $H$ heads of width $d_k = D / H$; each head attends by itself; the
 # results are joined and mixed by one more linear map:
 #
-# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h), \qquad
-# \operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
+# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h)$$
+#
+# $$\operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
 #
 # | step | shape |
 # |---|---|
@@ -456,7 +463,7 @@ MaskBuilder(size=6, lengths=(6, 4))
 # | bring heads forward: they are now like a batch | $(B, H, T, d_k)$ |
 # | attend | $(B, H, T, d_k)$ |
 # | bring heads back and join the pieces | $(B, T, D)$ |
-# %% [markdown] lang="zh" of="134949d0"
+# %% [markdown] lang="zh" of="19b9b28f"
 # ## 多头注意力
 #
 # 一个查询只有一组权重，所以一个头只能取来一份加权平均。可是一个词也许同时需要两样东西：它的动词和它的冠词。
@@ -464,8 +471,9 @@ MaskBuilder(size=6, lengths=(6, 4))
 #
 # 于是把投影之后每个向量的 $D$ 个数分给 $H$ 个头，每个头的维度是 $d_k = D / H$；各个头独立计算注意力；结果拼起来，再经过一个线性变换混合：
 #
-# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h), \qquad
-# \operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
+# $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h)$$
+#
+# $$\operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
 #
 # | 步骤 | 形状 |
 # |---|---|

@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .session import say
+
 VERDICTS = {"holds": "成立", "holds within limits": "在一定范围内成立", "does not hold here": "在这里不成立"}
 MIME = "application/vnd.llmguide.verdict+json"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A claim's verdict and the evidence that it follows from. Shown in both languages: outputs serve both editions."""
+    """A claim's verdict, in the notebook's language, and the evidence that it follows from."""
 
     claim: str
     verdict: str
     evidence: Mapping[str, bool]
 
     def __str__(self) -> str:
-        lines = [f"{self.claim}: {self.verdict} | {VERDICTS[self.verdict]}"]
+        lines = [f"{self.claim}: {say({'en': self.verdict, 'zh': VERDICTS[self.verdict]})}"]
         return "\n".join(lines + [f"  {'yes' if seen else ' no'}  {name}" for name, seen in self.evidence.items()])
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:

@@ -16,8 +16,10 @@ function open() {
 async function search() {
   const words = input.value.trim();
   try {
-    const found = words ? await (await index).debouncedSearch(words, {}, 150) : { results: [] };
+    let found = words ? await (await index).debouncedSearch(`"${words}"`, {}, 150) : { results: [] };
     if (found === null) return; // the reader went on typing
+    // The words as they stand come first; only if nobody wrote them so, pages with all of them, in any place.
+    if (words && !found.results.length) found = await (await index).search(words);
     const pages = await Promise.all(found.results.slice(0, MOST).map((result) => result.data()));
     list.replaceChildren(...pages.flatMap(entries));
     status.textContent = words && !pages.length ? dialog.dataset.none : "";

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import nbformat
 
+from llmguide_lib.notebook.verdicts import MIME as VERDICT
+from llmguide_lib.notebook.verdicts import VERDICTS
+
 from .execute import PNG, STATE, code_cells, execute
 from .manifest import KINDS, LANGUAGES, BookError, Chapter, Manifest
 from .notebooks import compose
@@ -45,7 +48,7 @@ def _build_pair(manifest: Manifest, chapter: Chapter, kind: str, run_all: bool) 
 
 
 def finish(notebook: nbformat.NotebookNode, english: nbformat.NotebookNode, source: Source, lang: str) -> None:
-    """Gives a language's notebook the English outputs, in its own language: captions as text alternatives, widgets."""
+    """Gives a language's notebook the English outputs in its own: captions as alternatives, verdicts, widgets."""
     if notebook is not english:
         take_outputs(notebook, english)
     alternatives = captions(source, lang)
@@ -53,6 +56,9 @@ def finish(notebook: nbformat.NotebookNode, english: nbformat.NotebookNode, sour
         for output in cell.outputs:
             if PNG in output.get("data", {}):
                 output.metadata[PNG] = {"alt": alternatives.get(cell.id, "")}
+            if VERDICT in output.get("data", {}) and lang == "zh":
+                english = output.data[VERDICT]["verdict"]
+                output.data["text/plain"] = output.data["text/plain"].replace(english, VERDICTS[english], 1)
     for model in widget_states(notebook).values():
         if "lang" in model["state"]:
             model["state"]["lang"] = lang

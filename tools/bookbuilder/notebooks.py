@@ -11,14 +11,22 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from .manifest import BookError, Chapter, Manifest, read_manifest
 from .source import Item, Source, read_source
 
-# A line break between two Chinese characters: Markdown would show it as a blank, which Chinese does not have.
-CHINESE_BREAK = re.compile(r"(?<=[\u3001-\u9fff\uff01-\uff60”])\n(?=[\u3001-\u9fff\uff01-\uff60“])")
+# A line break beside Chinese: Markdown would show it as a blank, which Chinese has neither between characters nor
+# after its own punctuation. What begins a list, a quotation, a table or a formula keeps its line.
+CHINESE_BREAK = re.compile(
+    r"(?<=[\u3001-\u9fff\uff01-\uff60”])\n(?=[\u3001-\u9fff\uff01-\uff60“])"
+    r"|(?<=[，。；：、！？）])\n(?![-*+>|#\s]|\d+\. |\$\$|```|<)"
+)
 UNCOMPARED = {"measured", "free", "device"}
 STUB = 'raise NotImplementedError("your code here")'
 REGION = re.compile(r"^([ \t]*)# BEGIN (SOLUTION|STUB)\n(.*?)^[ \t]*# END \2\n?", re.MULTILINE | re.DOTALL)
 
 TEXTS = {
-    "guide": {"en": "Sections {0} of the guide", "zh": "对应指南第 {0} 节"},
+    "guide": {
+        "en": "This chapter follows sections {0} of the guide that the book puts to the test, "
+        "“大语言模型应用指南：基础” (a guide to applying large language models).",
+        "zh": "本章对应《大语言模型应用指南：基础》（下称“指南”）第 {0} 节，并用实验检验其中的说法。",
+    },
     "goals": {"en": "After this chapter you can:", "zh": "学完这一章，你能够："},
     "colon": {"en": ": ", "zh": "："},
     "comma": {"en": ", ", "zh": "、"},
@@ -83,7 +91,7 @@ def _title(chapter: Chapter, kind: str, lang: str) -> nbformat.NotebookNode:
     else:
         goals = "\n".join(f"- {goal}" for goal in chapter.objectives[lang])
         guide = TEXTS["guide"][lang].format(TEXTS["comma"][lang].join(chapter.guide))
-        text = f"# {number}. {chapter.title[lang]}\n\n*{guide}*\n\n{TEXTS['goals'][lang]}\n\n{goals}"
+        text = f"# {number}. {chapter.title[lang]}\n\n{guide}\n\n{TEXTS['goals'][lang]}\n\n{goals}"
     return new_markdown_cell(text, id="title", metadata={"llmguide": {"generated": True}})
 
 
@@ -123,7 +131,7 @@ def _with_card(text: str, options: dict, lang: str) -> str:
     heading, _, body = text.partition("\n")
     level, minutes, points = (options.get(key, 0) for key in ("difficulty", "minutes", "points"))
     card = TEXTS["card"][lang].format("●" * level + "○" * (3 - level), minutes, points)
-    return f"{heading}\n\n*{card}*\n{body}"
+    return f"{heading}\n\n{card}\n{body}"
 
 
 def hints(text: str) -> list[str]:

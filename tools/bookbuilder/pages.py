@@ -47,6 +47,7 @@ def make_page(notebook: nbformat.NotebookNode, lang: str, solutions: dict[str, s
     """Changes the notebook in place to what the site shows; a solution is folded after the hints of its exercise."""
     cells: list[nbformat.NotebookNode] = []
     exercise = ""
+    fold_results(notebook)
     for cell in notebook.cells:
         cells.append(cell)
         if cell.cell_type == "code":
@@ -57,6 +58,18 @@ def make_page(notebook: nbformat.NotebookNode, lang: str, solutions: dict[str, s
         if cell.metadata.llmguide.get("role") == "hints" and exercise in solutions:
             cells.append(_markup(_folded(solutions[exercise], lang)))
     notebook.cells = cells
+
+
+def fold_results(notebook: nbformat.NotebookNode) -> None:
+    """Folds what answers a prediction: the results of the code up to the next prose, unless there is none yet."""
+    waiting = folded = False
+    for cell in notebook.cells:
+        role = cell.metadata.llmguide.get("role")
+        if cell.cell_type != "code":
+            waiting, folded = role == "prediction" or (waiting and (not folded or role == "caption")), False
+        elif waiting and cell.outputs and not any(WIDGET in output.get("data", {}) for output in cell.outputs):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-output"]
+            folded = True
 
 
 def _folded(code: str, lang: str) -> str:

@@ -56,7 +56,7 @@ def make_site(manifest: Manifest, out: Path) -> Path:
             copy_notebooks(manifest, made / lang, lang)
         shutil.copyfile(SITE / "pages" / "index.html", made / "index.html")
         (made / ".nojekyll").touch()  # else GitHub's pages leave out folders whose names begin with _
-        index = ["--quiet", "--exclude-selectors", ".headerlink", "--site", str(made)]
+        index = ["--quiet", "--exclude-selectors", ".headerlink, .math", "--site", str(made)]
         _run([sys.executable, "-m", "pagefind", *index], "the search index")
         if out.exists():
             out.rename(Path(folder) / "earlier")

@@ -16,13 +16,14 @@ TEXTS = {
     "intro": {
         "en": "Open a lesson, run its cells from top to bottom with **Shift+Enter**, then try its exercises. "
         "Everything here is yours: an update of the book never overwrites what you have changed.",
-        "zh": "打开一章的课文，用 **Shift+Enter** 从上到下逐个运行单元，然后做练习。"
+        "zh": "打开一章的课文，用 **Shift+Enter** 从上到下逐个运行单元格，然后做练习。"
         "这里的文件都是你的：更新这本书时，绝不会覆盖你改过的内容。",
     },
     "head": {
-        "en": "| | Chapter | Guide | | |\n|---|---|---|---|---|",
-        "zh": "| | 章节 | 指南 | | |\n|---|---|---|---|---|",
+        "en": "| No. | Chapter | Guide | Lesson | Exercises |\n|:--|:--|:--|:--|:--|",
+        "zh": "| 章 | 标题 | 指南 | 课文 | 练习 |\n|:--|:--|:--|:--|:--|",
     },
+    "comma": {"en": ", ", "zh": "、"},
     "lesson": {"en": "lesson", "zh": "课文"},
     "exercises": {"en": "exercises", "zh": "练习"},
     "planned": {"en": "planned", "zh": "计划中"},
@@ -93,7 +94,9 @@ def start_page(manifest: Manifest, lang: str):
             links = [TEXTS["planned"][lang], ""]
             if chapter.finished:
                 links = [f"[{TEXTS[kind][lang]}]({chapter.slug}/{kind}.{lang}.ipynb)" for kind in KINDS]
-            lines.append(f"| {number} | {title} | {', '.join(chapter.guide)} | {links[0]} | {links[1]} |")
+            lines.append(
+                f"| {number} | {title} | {TEXTS['comma'][lang].join(chapter.guide)} | {links[0]} | {links[1]} |"
+            )
     metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
