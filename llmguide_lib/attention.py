@@ -119,7 +119,7 @@ def attention(
     _check_shapes(query, key, value, mask)
     scores = query @ key.mT * _scale(query, scale)  # (..., T, S)
     if bias is not None:
-        scores = scores + bias
+        scores = scores + bias.to(scores.dtype)
     if mask is not None:
         # The lowest finite value, not -inf: softmax of a row of -inf is NaN, and NaN times zero stays NaN.
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
@@ -139,7 +139,11 @@ def fused_attention(
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> tuple[Float[Tensor, "*o T V"], None]:
-    """The same output as ``attention`` from PyTorch's fused kernel, which never stores the weights; they are None."""
+    """The same output as ``attention`` from PyTorch's fused kernel, which never stores the weights; they are None.
+
+    Raises:
+        ValueError: as ``attention``.
+    """
     _check_shapes(query, key, value, mask)
     if bias is not None:
         lowest = torch.finfo(query.dtype).min
@@ -168,6 +172,9 @@ def causal_attention(
 
     The queries are the last of the S positions, and ``mask`` forbids more. Without one, PyTorch's kernel knows by
     itself what is past, and no T x S mask is stored.
+
+    Raises:
+        ValueError: as ``attention``.
     """
     num_queries, num_keys = query.shape[-2], key.shape[-2]
     if mask is None and bias is None and num_queries == num_keys:
@@ -229,7 +236,7 @@ class KVCache:
         end = self.length + key.shape[2]
         if end > self.max_seq_len:
             raise ValueError(f"{end} tokens do not fit: max_seq_len of this cache is {self.max_seq_len}")
-        stored = self._stored[layer] or self._allocate(layer, key)
+        stored = self._stored[layer] or self._allocate(layer, key, value)
         for name, new, old in (("key", key, stored[0]), ("value", value, stored[1])):
             if new.shape[:2] != old.shape[:2] or new.shape[3] != old.shape[3] or new.dtype != old.dtype:
                 raise ValueError(
@@ -245,13 +252,9 @@ class KVCache:
         """Keeps these texts, in this order; one may come more than once (beam search)."""
         self._stored = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self._stored]
 
-    def _allocate(self, layer: int, key: Tensor) -> tuple[Tensor, Tensor]:
-        batch, heads, _, width = key.shape
-        pair = (
-            key.new_empty(batch, heads, self.max_seq_len, width),
-            key.new_empty(batch, heads, self.max_seq_len, width),
-        )
-        self._stored[layer] = pair
+    def _allocate(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        room = (new.new_empty(*new.shape[:2], self.max_seq_len, new.shape[3]) for new in (key, value))
+        self._stored[layer] = pair = tuple(room)
         return pair
 
 
@@ -294,7 +297,9 @@ class MultiHeadAttention(nn.Module):
             raise ValueError(f"num_heads ({num_heads}) must be a multiple of num_kv_heads ({num_kv_heads})")
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
-        self.head_dim = head_dim or d_model // num_heads
+        self.head_dim = d_model // num_heads if head_dim is None else head_dim
+        if self.head_dim < 1:
+            raise ValueError(f"head_dim ({self.head_dim}) must be positive")
         self.dropout = dropout
         self.core = core
         self.q_proj = nn.Linear(d_model, num_heads * self.head_dim, bias=bias)

@@ -73,7 +73,9 @@ class TopP:
 
     def __call__(self, logits: Float[Tensor, "B V"], tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B V"]:
         """The logits of the kept tokens; -inf for the others."""
-        ordered, order = logits.sort(descending=True, stable=True)
+        if self.p == 1:
+            return logits
+        ordered, order = logits.float().sort(descending=True, stable=True)  # sums of narrow types lose the tail
         probabilities = ordered.softmax(dim=-1)
         before = probabilities.cumsum(dim=-1) - probabilities  # of the tokens in front of each
         forbidden = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= self.p)
@@ -141,7 +143,8 @@ class Sample:
 
     Args:
         filters: such as ``Temperature(0.8), TopP(0.9)``.
-        seed: makes the draws repeatable; None draws from torch's global state.
+        seed: makes the draws repeatable; None draws from torch's global state. A sampler that is used again goes on
+            drawing where it ended.
 
     Example:
         >>> sampler = Sample(Temperature(0.8), TopK(50), seed=0)
@@ -219,8 +222,14 @@ class Conditioned:
         self, model: nn.Module, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"] | None = None
     ) -> None:
         self.model, self.source_mask = model, source_mask
-        self.encoded = model.encode(source, source_mask)
+        with torch.no_grad():
+            self.encoded = model.encode(source, source_mask)
         self.config = SimpleNamespace(num_layers=model.config.num_decoder_layers, max_seq_len=model.config.max_seq_len)
+
+    @property
+    def training(self) -> bool:
+        """Whether the model is in training mode."""
+        return self.model.training
 
     def __call__(
         self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B U"] | None = None, cache: KVCache | None = None
@@ -256,7 +265,6 @@ def left_padded(texts: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Int[Te
     return tokens, real
 
 
-@torch.no_grad()
 def stream(
     model: Callable[..., Tensor],
     tokens: Int[Tensor, "B T"],
@@ -268,16 +276,33 @@ def stream(
     pad_id: int = 0,
     cache: bool = True,
 ) -> Iterator[Int[Tensor, "B"]]:
-    """Yields the next token of every text, again and again; arguments as in ``generate``."""
+    """Yields the next token of every text, again and again; arguments and errors as in ``generate``."""
     _check_request(model, tokens, max_new_tokens)
-    sampler = sampler or Greedy()
+    if mask is not None and not mask[:, -1].all():
+        raise ValueError("mask must be True for every text's last token: fill up on the left (left_padded)")
+    return _steps(model, tokens, max_new_tokens, sampler or Greedy(), mask, stop, pad_id, cache)
+
+
+@torch.no_grad()
+def _steps(
+    model: Callable[..., Tensor],
+    tokens: Tensor,
+    max_new_tokens: int,
+    sampler: Callable[[Tensor, Tensor], Tensor],
+    mask: Tensor | None,
+    stop: Callable[[Tensor], Tensor] | None,
+    pad_id: int,
+    cache: bool,
+) -> Iterator[Tensor]:
     memory = KVCache(model.config.num_layers, tokens.shape[1] + max_new_tokens) if cache else None
     start, fed = tokens.shape[1], tokens
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     for _ in range(max_new_tokens):
         logits = model(fed, mask, memory)[:, -1]
         _check_logits(logits)
-        new = sampler(logits, tokens).masked_fill(ended, pad_id)
+        # A filter must not take filling for text: it sees the text's own last token there.
+        history = tokens if mask is None else tokens.where(mask, tokens[:, -1:])
+        new = sampler(logits, history).masked_fill(ended, pad_id)
         yield new
         tokens = torch.cat([tokens, new[:, None]], dim=1)
         if stop is not None:

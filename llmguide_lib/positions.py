@@ -98,7 +98,8 @@ class Rotation:
     def __call__(self, x: Float[Tensor, "B H T K"]) -> Float[Tensor, "B H T K"]:
         """The turned vectors."""
         first, second = x.chunk(2, dim=-1)
-        return x * self.cos + torch.cat([-second, first], dim=-1) * self.sin
+        cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)  # under autocast x is narrower than they are
+        return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
 class Rotary(nn.Module):

@@ -85,7 +85,7 @@ class DecoderBlock(nn.Module):
         attention: self-attention, with ``causal_attention`` as its core.
         cross_attention: asks the source.
         feed_forward: the third sublayer.
-        norm1, norm2, norm3: their norms, in this order.
+        norms: their norms, in this order; kept as ``norm1``, ``norm2``, ``norm3``.
         residual: ``pre_norm`` or ``post_norm``.
         dropout: probability of dropping a number of a sublayer's result in training.
     """

@@ -285,6 +285,7 @@ FULL = KVCache(1, 2)
         (lambda: attention(Z(2, 3), Z(4, 3), Z(5, 3)), r"key \(4, 3\) and value \(5, 3\) must have the same number"),
         (lambda: attention(Z(2, 3), Z(4, 3), Z(4, 3), causal_mask(3)), r"mask \(3, 3\) must end in \(T, S\)"),
         (lambda: MultiHeadAttention(10, 4), r"d_model \(10\) must be a multiple of num_heads \(4\)"),
+        (lambda: MultiHeadAttention(8, 4, head_dim=0), r"head_dim \(0\) must be positive"),
         (lambda: MultiHeadAttention(8, 4, 3), r"num_heads \(4\) must be a multiple of num_kv_heads \(3\)"),
         (lambda: module()(Z(B, T, D), mask=Z(1, 1, 1, T, T).bool()), r"mask \(1, 1, 1, 5, 5\) must have the shape"),
         (lambda: KVCache(0, 3), r"num_layers \(0\) must be positive"),
@@ -303,6 +304,8 @@ def test_keys_of_another_model_do_not_enter_a_cache():
     cache.append(0, Z(1, 2, 1, 4), Z(1, 2, 1, 4))
     with pytest.raises(ValueError, match=r"key \(1, 3, 1, 4\) torch.float64 does not belong to this cache"):
         cache.append(0, Z(1, 3, 1, 4), Z(1, 3, 1, 4))
+    with pytest.raises(ValueError, match=r"key \(1, 2, 1, 4\) torch.float32 does not belong to this cache"):
+        cache.append(0, Z(1, 2, 1, 4).float(), Z(1, 2, 1, 4))
 
 
 def test_importing_costs_little_more_than_torch():

@@ -264,6 +264,19 @@ def test_check_finds_an_edited_or_missing_notebook(book):
     assert "exercises.en.ipynb:1: missing or not a notebook" in found
 
 
+def test_check_finds_an_altered_or_lost_output(book):
+    edit(book / "chapters/01_sample/lesson.zh.ipynb", '"2\\n"', '"3\\n"')
+    assert any("lesson.zh.ipynb:1: its prose or its outputs differ" in problem for problem in problems(book))
+    for lang in ("en", "zh"):
+        path = book / f"chapters/01_sample/lesson.{lang}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        cell(notebook, "verdict").outputs = []
+        path.write_text(building.as_text(notebook), encoding="utf-8")
+    assert any(re.search(r"lesson.py:\d+: its stored output is gone", problem) for problem in problems(book)), problems(
+        book
+    )
+
+
 def test_check_warns_when_the_library_changed(book):
     edit(book / "llmguide_lib/runtime.py", "1", "2")
     assert "(runtime) changed since" in str(check(read_manifest(book))[1][0])

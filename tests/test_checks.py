@@ -8,16 +8,19 @@ import sys
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from llmguide_lib import checks
 from llmguide_lib.checks import check, exercise, exercises, judge, marks, observe
+from llmguide_lib.checks.registry import CHAPTERS
 from llmguide_lib.notebook import start
 
 CHAPTER = "03_attention"
-ALL = exercises(CHAPTER)
+ROOT = Path(__file__).resolve().parent.parent
+ALL = [asked for chapter in CHAPTERS for asked in exercises(chapter)]
 WRONG = [(asked, mistake) for asked in ALL for mistake in asked.misconceptions]
 HAND, ATTENTION, HEADS = (exercise(CHAPTER, name) for name in ("hand", "attention", "heads"))
 LANGUAGES = ("en", "zh")
@@ -302,6 +305,40 @@ def test_a_mistake_is_named_although_an_edge_case_is_wrong_too():
     wrong = by_name("softmax over the queries")
     both = lambda q, k, v, mask=None: wrong(q, k, v, mask).nan_to_num() + (q.abs().max() > 100)  # noqa: E731
     assert judge(ATTENTION, observe(ATTENTION, both)).misconception == "softmax over the queries"
+
+
+def test_a_root_taken_in_single_precision_is_right():
+    def rounded(query, key, value, mask=None):
+        query = query / torch.sqrt(torch.tensor(query.shape[-1], dtype=torch.float32))
+        return right(query * query.shape[-1] ** 0.5, key, value, mask)
+
+    assert verdict(ATTENTION, rounded).right
+
+
+def test_the_watchdog_works_where_interrupts_are_ignored():
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from llmguide_lib.checks import exercise, observe\n"
+        "def endless(*arguments):\n    while True: pass\n"
+        "print(observe(exercise('03_attention', 'attention'), endless, 0.3)[0]['kind'])\n"
+        "print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["timeout", "True"], done.stderr
+
+
+def test_every_finished_chapters_cards_are_its_exercises():
+    sys.path.insert(0, str(ROOT / "tools"))
+    from bookbuilder.manifest import read_manifest
+    from bookbuilder.source import read_source
+
+    manifest = read_manifest(ROOT)
+    for chapter in manifest.finished:
+        items = read_source(manifest.source(chapter, "exercises")).items
+        cards = {i.options["exercise"]: i.options["points"] for i in items if i.options.get("role") == "exercise"}
+        assert cards == {one.name: one.points for one in exercises(chapter.slug)}, (
+            f"see llmguide_lib/checks/{chapter.slug}"
+        )
 
 
 def test_what_an_answer_prints_is_kept_for_its_author(capsys):

@@ -85,7 +85,7 @@ def grades(tmp_path_factory):
     course = tmp_path_factory.mktemp("course")
     make_assignments(read_manifest(ROOT), course)
     shutil.rmtree(course / "source" / "03_attention-en")  # one language is enough here
-    (handed_out,) = release(course)
+    handed_out = next(path for path in release(course) if path.parent.name == NAME)
     for student in STUDENTS:
         notebook = nbformat.read(handed_out, as_version=4)
         student(notebook)
@@ -105,7 +105,7 @@ def test_a_student_earns_what_the_answers_deserve(grades, student):
 def test_a_release_stays_as_it_is(grades):
     path = grades[0] / "release" / NAME / f"{NAME}.ipynb"
     before = path.stat().st_mtime_ns
-    assert release(grades[0]) == [path] and path.stat().st_mtime_ns == before
+    assert path in release(grades[0]) and path.stat().st_mtime_ns == before
 
 
 def test_the_release_holds_no_solution(grades):

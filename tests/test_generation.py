@@ -164,6 +164,24 @@ def test_a_batch_of_different_lengths_is_its_texts_one_by_one(make):
         assert torch.equal(generate(one, torch.tensor([text]), 10)[0, len(text) :], together[row])
 
 
+def test_a_penalty_does_not_take_filling_for_text():
+    model, texts = gpt(), [[3, 1, 4, 1, 5], [9, 2]]
+    tokens, mask = left_padded(texts, pad_id=int(generate(gpt(), torch.tensor([[9, 2]]), 1)[0, -1]))
+    together = generate(model, tokens, 12, mask=mask, sampler=Greedy(RepetitionPenalty(3.0)))
+    alone = generate(model, torch.tensor([[9, 2]]), 12, sampler=Greedy(RepetitionPenalty(3.0)))
+    assert torch.equal(together[1, 5:], alone[0, 2:])
+
+
+def test_half_precision_generates_with_a_cache():
+    torch.set_default_dtype(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert generate(llama(), torch.tensor([[1, 2]]), 5).shape == (1, 7)
+    model = seq2seq()
+    model.model.bfloat16()
+    narrow = Conditioned(model.model, torch.randint(0, 23, (1, 4)))
+    assert generate(narrow, torch.tensor([[1]]), 5).shape == (1, 6) and not narrow.encoded.requires_grad
+
+
 def test_streaming_gives_the_same_tokens_as_they_come():
     model, tokens = gpt(), torch.randint(0, 23, (2, 3))
     steps = stream(model, tokens, 6)
@@ -301,6 +319,8 @@ ONE = torch.tensor([[1]])
         (lambda: generate(gpt(), ONE, 40), r"max_new_tokens \(40\) must be at most 39: 1 tokens are there"),
         (lambda: generate(gpt(), ONE[:, :0], 1), r"tokens \(1, 0\) must have the shape \(B, T\)"),
         (lambda: generate(gpt().train(), ONE, 1), r"model is in training mode"),
+        (lambda: generate(Conditioned(seq2seq().model.train(), ONE), ONE, 1), r"model is in training mode"),
+        (lambda: generate(gpt(), ONE.expand(1, 2), 1, mask=torch.tensor([[True, False]])), r"mask must be True for"),
         (lambda: generate(broken(), ONE, 1), r"model gives NaN scores"),
         (lambda: generate(gpt(), ONE, 1, sampler=Greedy(lambda x, t: x - torch.inf)), r"filters left no token"),
         (lambda: beam_search(gpt(), ONE, 1, num_beams=0), r"num_beams \(0\) must be positive"),

@@ -312,6 +312,19 @@ def settings(model):
     return written
 
 
+def test_a_narrow_model_keeps_its_rotary_frequencies_wide():
+    model = to_hf(from_hf(theirs("llama")).bfloat16())
+    assert model.lm_head.weight.dtype == torch.bfloat16
+    assert {buffer.dtype for name, buffer in model.named_buffers() if "inv_freq" in name} == {torch.float32}
+
+
+def test_making_theirs_draws_no_random_numbers():
+    ours = from_hf(theirs("gpt2"))
+    before = torch.get_rng_state()
+    to_hf(ours)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_our_model_shares_no_memory_with_theirs():
     model = theirs("gpt2")
     ours = from_hf(model)
@@ -464,6 +477,38 @@ def test_a_downloaded_checkpoint_is_read(monkeypatch, tmp_path):
     theirs("gpt2").save_pretrained(tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda source, allow_patterns: str(tmp_path))
     assert isinstance(from_hf("gpt2"), GPT)
+
+
+def test_a_damaged_pickle_is_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**GPT2, "model_type": "gpt2"}), encoding="utf-8")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02garbage")
+    with pytest.raises(ValueError, match=r"pytorch_model.bin is damaged \(\w+\); download it again"):
+        from_hf(tmp_path, allow_pickle=True)
+
+
+def test_dropouts_that_differ_are_refused():
+    with pytest.raises(ValueError, match=r"embd_pdrop \(0.3\) of this checkpoint must be 0.1"):
+        from_hf(transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2, embd_pdrop=0.3)))
+
+
+def test_what_is_no_model_of_theirs_is_refused():
+    ours = GPT(GPTConfig(vocab_size=V, max_seq_len=16, d_model=16, num_heads=2, num_layers=1))
+    with pytest.raises(ValueError, match=r"source \(GPT\) must be a model of Hugging Face's"):
+        from_hf(ours)
+    both = llama.Llama(
+        llama.LlamaConfig(
+            vocab_size=V,
+            max_seq_len=8,
+            d_model=8,
+            num_heads=2,
+            num_layers=1,
+            d_ff=8,
+            attention_bias=True,
+            head_norm=True,
+        )
+    )
+    with pytest.raises(ValueError, match=r"has head_norm and attention_bias"):
+        to_hf(both)
 
 
 def test_a_model_without_a_family_there_is_refused():

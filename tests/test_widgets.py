@@ -93,6 +93,11 @@ def test_weights_are_the_librarys(page):
         torch.testing.assert_close(torch.tensor(numbers(page, rows, given)), ours, atol=1e-12, rtol=0)
 
 
+def test_scores_too_large_for_an_exponential_do_not_break_the_weights(page):
+    weights = numbers(page, "n.weigh([1000, 0], [[1, 0], [2, 0]], 1, [true, true]).weights", None)
+    assert weights == [0, 1]
+
+
 def test_masks_are_the_librarys(page):
     for length, window in ((5, 0), (3, 2), (0, 1), (5, 4)):
         for causal in (True, False):

@@ -8,6 +8,7 @@ import _thread
 import contextlib
 import importlib
 import io
+import signal
 import threading
 import warnings
 from collections.abc import Iterator
@@ -110,6 +111,10 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
     finished, expired, lock = threading.Event(), threading.Event(), threading.Lock()
+    # Where interrupts are ignored (nohup, jobs in the background) the watchdog could not interrupt either.
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def watch() -> None:
         wait = seconds
@@ -129,6 +134,8 @@ def time_limit(seconds: float) -> Iterator[None]:
             with lock:
                 finished.set()
             watcher.join()
+            if ignored:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
     except BaseException as error:
         if expired.is_set():
             raise TimeoutError from error

@@ -95,7 +95,7 @@ class Exercise:
     misconceptions: tuple[Misconception, ...]
     ask: Callable[[object, tuple], object] = call
     forbidden: tuple[str, ...] = ()
-    tolerance: float = 1e-9
+    tolerance: float = 1e-6  # a root taken in float32 is still right
     shares: Mapping[str, float] = field(init=False)
 
     def __post_init__(self) -> None:

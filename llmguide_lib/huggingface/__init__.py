@@ -34,6 +34,8 @@ def from_hf(source: "PreTrainedModel | str | os.PathLike", *, allow_pickle: bool
         ``model = from_hf("gpt2")``, or without network ``model = from_hf("folder/with/gpt2")``.
     """
     if isinstance(source, nn.Module):
+        if not hasattr(getattr(source, "config", None), "to_dict"):
+            raise ValueError(f"source ({type(source).__name__}) must be a model of Hugging Face's, a folder or an id")
         config, theirs = source.config.to_dict(), source.state_dict()
     else:
         folder = find(source, allow_pickle=allow_pickle)
@@ -86,8 +88,13 @@ def to_hf(model: nn.Module) -> "PreTrainedModel":
 
     name = model_type(model)
     family = FAMILIES[name]
-    config = transformers.AutoConfig.for_model(name, **family.write_config(model.config))
-    theirs = getattr(transformers, family.architecture)(config).to(next(model.parameters()).dtype)
+    # Which tokens begin and end a text is the tokenizer's knowledge, not the model's: their defaults do not fit ours.
+    ends = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    config = transformers.AutoConfig.for_model(name, **family.write_config(model.config), **ends)
+    with torch.random.fork_rng(devices=[]):  # their random weights are replaced at once
+        theirs = getattr(transformers, family.architecture)(config)
+    for parameter in theirs.parameters():  # not the buffers: rotary frequencies must stay float32
+        parameter.data = parameter.data.to(next(model.parameters()).dtype)
     table = family.table(model.config)
     missing, left_over = theirs.load_state_dict(table.write(model.state_dict(), model.config.num_layers), strict=False)
     assert not left_over and all(name.endswith(table.ignored) for name in missing), (left_over, missing)

@@ -48,6 +48,8 @@ def _read_gpt2(config: dict) -> GPTConfig:
     _require(config, "scale_attn_weights", True)
     _require(config, "scale_attn_by_inverse_layer_idx", False)
     _require(config, "add_cross_attention", False)
+    for name in ("attn_pdrop", "embd_pdrop"):
+        _require(config, name, config.get("resid_pdrop"))
     _require(config, "tie_word_embeddings", True)
     return GPTConfig(
         vocab_size=config["vocab_size"],
@@ -103,6 +105,7 @@ def _read_bert(config: dict) -> BERTConfig:
     _require(config, "hidden_act", "gelu")
     _require(config, "position_embedding_type", "absolute")
     _require(config, "is_decoder", False)
+    _require(config, "attention_probs_dropout_prob", config.get("hidden_dropout_prob"))
     _require(config, "tie_word_embeddings", True)
     return BERTConfig(
         vocab_size=config["vocab_size"],
@@ -288,6 +291,8 @@ def model_type(model: nn.Module) -> str:
         ValueError: the model belongs to no family that Hugging Face has.
     """
     if isinstance(model, Llama):
+        if model.config.head_norm and model.config.attention_bias:
+            raise ValueError("model (Llama) has head_norm and attention_bias: Hugging Face has no such family")
         return "qwen3" if model.config.head_norm else "qwen2" if model.config.attention_bias else "llama"
     for name, family in FAMILIES.items():
         if type(model) is family.model:

@@ -100,4 +100,7 @@ def _read_safe(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can fail in many ways
+        raise ValueError(f"{path} is damaged ({type(error).__name__}); download it again") from None

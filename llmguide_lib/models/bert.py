@@ -74,7 +74,8 @@ BERT_SIZES = {
 class BERT(nn.Module):
     """Embeddings of token, position and segment, post-norm blocks, and two heads.
 
-    ``mlm_head`` shares its matrix with the token embedding; ``pooler`` and ``nsp_head`` read the first position.
+    ``lm_head`` (after ``mlm_transform``) shares its matrix with the token embedding; ``pooler`` and ``nsp_head``
+    read the first position.
     """
 
     def __init__(self, config: BERTConfig) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..attention import KVCache, MultiHeadAttention, causal_attention
+from ..attention import Core, KVCache, MultiHeadAttention, causal_attention, fused_attention
 from ..layers import FeedForward, LayerNorm
 from ..positions import SinusoidalPositions
 from ..transformer import Decoder, DecoderBlock, Encoder, EncoderBlock, post_norm
@@ -140,7 +140,8 @@ class Seq2SeqTransformer(nn.Module):
 
     def _embed(self, tokens: Tensor, mask: Tensor | None, start: int) -> Tensor:
         scaled = self.token_embedding(tokens) * math.sqrt(self.config.d_model)  # section 3.4
-        return self.dropout(scaled + self.position_embedding(positions(tokens, mask, start)))
+        places = self.position_embedding(positions(tokens, mask, start))
+        return self.dropout(scaled + places.to(scaled.dtype))  # the table is no weight and may be of another type
 
     def _initialise(self) -> None:
         """Xavier's spread for the linear maps; D^-1/2 for the embedding, which the scale above brings back to 1."""
@@ -152,8 +153,8 @@ class Seq2SeqTransformer(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=self.config.d_model**-0.5)
 
 
-def _attention(config: Seq2SeqConfig) -> MultiHeadAttention:
-    return MultiHeadAttention(config.d_model, config.num_heads, dropout=config.dropout)
+def _attention(config: Seq2SeqConfig, core: Core = fused_attention) -> MultiHeadAttention:
+    return MultiHeadAttention(config.d_model, config.num_heads, dropout=config.dropout, core=core)
 
 
 def _feed_forward(config: Seq2SeqConfig) -> FeedForward:
@@ -176,10 +177,8 @@ def _encoder_block(config: Seq2SeqConfig) -> EncoderBlock:
 
 
 def _decoder_block(config: Seq2SeqConfig) -> DecoderBlock:
-    attention = _attention(config)
-    attention.core = causal_attention
     return DecoderBlock(
-        attention,
+        _attention(config, causal_attention),
         _attention(config),
         _feed_forward(config),
         (_norm(config), _norm(config), _norm(config)),

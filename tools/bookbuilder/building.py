@@ -35,7 +35,10 @@ def _build_pair(manifest: Manifest, chapter: Chapter, kind: str, run_all: bool) 
     if kind == "lesson":
         stored = read_notebook(manifest.notebook(chapter, kind, "en"))
         if run_all or stored is None or code_hash(stored) != code_hash(english):
-            execute(english)
+            try:
+                execute(english)
+            except BookError as error:
+                raise BookError(f"{source.path}: {error}") from None
             english.metadata.llmguide["library"] = library_hash(manifest, chapter)
         else:
             take_outputs(english, stored)

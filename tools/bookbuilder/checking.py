@@ -131,8 +131,9 @@ def _built_problems(manifest: Manifest, chapter: Chapter, source: Source) -> Ite
         if code_hash(fresh) != code_hash(notebook):
             yield Problem(path, 1, "its code differs from the script", rebuild)
             return
-        take_outputs(fresh, stored["en"] if kind == "lesson" else notebook)
-        finish(fresh, fresh if lang == "en" else notebook, source, lang)
+        outputs = stored["en"] if kind == "lesson" else notebook  # a lesson's are the English ones in both languages
+        take_outputs(fresh, outputs)
+        finish(fresh, fresh if lang == "en" else outputs, source, lang)
         if as_text(fresh) != path.read_text(encoding="utf-8"):
             yield Problem(path, 1, "its prose or its outputs differ from what the script builds", rebuild)
         yield from _size_problems(path, notebook)
@@ -162,6 +163,9 @@ def _output_problems(path: Path, notebook: nbformat.NotebookNode, source: Source
         if item.options.get("role") == "caption"
     }  # fmt: skip
     for cell in code_cells(notebook):
+        if source.path.stem == "lesson" and not cell.outputs and (cell.id in captioned or "decide(" in cell.source):
+            fix = "run: tools/book.py build CHAPTER --all"
+            yield items[cell.id].cell.problem("its stored output is gone", fix)
         for output in cell.outputs:
             data = output.get("data", {})
             if (PNG in data or WIDGET in data) and cell.id not in captioned:
