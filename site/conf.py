@@ -64,7 +64,9 @@ def complete_page(app, pagename, templatename, context, doctree):
     slug, _, kind = pagename.partition("/")
     context["notebook"] = f"{kind}.{LANG}.ipynb" if kind else None
     context["launch_links"] = launch_links(BOOK, f"{slug}/{kind}.{LANG}.ipynb") if kind else {}
-    if VIEW in context.get("body", ""):
+    body = context.get("body", "")
+    context["body"] = body.replace("Toggle hidden content", WORDS["code_show"])  # MyST-NB knows it in English only
+    if VIEW in body:
         app.add_css_file("explorers/explorers.css")
         app.add_js_file("explorers.js", type="module")
 

@@ -9,6 +9,10 @@ title.zh = "样书"
 authors = "nobody"
 src = "chapters"
 
+[claims]
+"2.1a" = {en = "one and one are two", zh = "一加一等于二"}
+"2.1b" = {en = "two and two are four", zh = "二加二等于四"}
+
 [[part]]
 title.en = "Part"
 title.zh = "部分"

@@ -361,6 +361,8 @@ def test_a_script_must_begin_with_a_marker(book):
         ("\nseconds = 30", "", "is finished and needs seconds"),
         ('guide = ["3"]', 'guide = ["3"]\nneeds = ["09_missing"]', "not a finished chapter"),
         ("title.zh", "title.fr", "needs title.en and title.zh"),
+        ('claims = ["2.1a"]', 'claims = ["9.9z"]', r"decides '9.9z', which \[claims\] does not list"),
+        ('{en = "one and one are two", ', "{", r"\[claims\] needs 2.1a.en and 2.1a.zh"),
         ("[book]", "[book", "not valid TOML"),
     ],
 )

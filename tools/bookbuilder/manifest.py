@@ -1,7 +1,7 @@
 """Reads book.toml, the only place that lists chapters."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 LANGUAGES = ("en", "zh")
@@ -65,6 +65,7 @@ class Manifest:
     repository: Repository | None
     parts: tuple[Part, ...]
     solutions: bool = True  # whether the site shows them
+    claims: dict[str, dict[str, str]] = field(default_factory=dict)  # what the guide says, by id and language
 
     @property
     def chapters(self) -> tuple[Chapter, ...]:
@@ -107,7 +108,8 @@ def read_manifest(root: Path) -> Manifest:
         for part in data.get("part", ())
     )
     title, solutions = _both(book, "title", "[book]"), book.get("solutions", True)
-    manifest = Manifest(root, title, book["authors"], root / book["src"], repository, parts, solutions)
+    claims = {name: _both({name: texts}, name, "[claims]") for name, texts in data.get("claims", {}).items()}
+    manifest = Manifest(root, title, book["authors"], root / book["src"], repository, parts, solutions, claims)
     _validate(manifest)
     return manifest
 
@@ -138,6 +140,9 @@ def _validate(manifest: Manifest) -> None:
         raise BookError(f"book.toml: chapter {max(slugs, key=slugs.count)} is listed twice")
     finished = {chapter.slug for chapter in manifest.finished}
     for chapter in manifest.chapters:
+        for claim in chapter.claims:
+            if claim not in manifest.claims:
+                raise BookError(f"book.toml: chapter {chapter.slug} decides {claim!r}, which [claims] does not list")
         for need in chapter.needs:
             if need not in finished:
                 raise BookError(f"book.toml: chapter {chapter.slug} needs {need!r}, which is not a finished chapter")
