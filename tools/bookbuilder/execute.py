@@ -49,6 +49,10 @@ def execute(notebook: nbformat.NotebookNode) -> None:
             client.execute(stderr=subprocess.DEVNULL, env=kernel_environment())
         except CellExecutionError as error:
             raise BookError(f"the notebook does not run: {error}") from None
+        except AssertionError:
+            if client.km is None:  # nbclient takes Ctrl-C for itself, stops the kernel, and then trips over its absence
+                raise KeyboardInterrupt from None
+            raise
     notebook.metadata.language_info = {"name": "python"}  # without the version of this machine's Python
     normalise(notebook)
 
