@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,29 @@ def test_every_dependency_has_a_reason():
 def test_the_lock_names_no_machine_and_no_local_build():
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert "+" not in text and "file:" not in text and "://" not in text
+
+
+def test_the_wheel_carries_all_that_the_library_reads(tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "llmguide_lib", source / "llmguide_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, source / name)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+    ]
+    subprocess.run([*command, str(source)], check=True, capture_output=True, env={**os.environ, "PYTHONWARNINGS": ""})
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("llmguide_lib/")}
+    here = {path.relative_to(source).as_posix() for path in (source / "llmguide_lib").rglob("*") if path.is_file()}
+    assert here == packed
 
 
 # -- which torch ------------------------------------------------------------------------------------------------------
