@@ -213,6 +213,7 @@ LINE = {"lesson": LESSON, "exercises": EXERCISES, "manifest": Path("book.toml")}
 MISTAKES = [
     ("lesson", 'of="7bbb764b"', 'of="00000000"', r"lesson.py:5: the translation is of an older English text"),
     ("lesson", "is not obvious", "is obvious", r"lesson.py:5: the translation is of an older English text"),
+    ("lesson", ' of="7bbb764b"', "", r"lesson.py:5: the translation does not say of which English text it is"),
     ("lesson", '# %% [markdown] lang="zh" of="7bbb764b"', "# %%", r"lesson.py:1: English prose without its Chinese"),
     ("lesson", '[markdown] lang="en" name="why"', "[markdown]", r"lesson.py:1: prose without a language"),
     ("lesson", "assert 0 <= guess < 1", "guess = 1", r"lesson.py:12: measured, but not asserted"),
@@ -339,6 +340,11 @@ def test_a_readme_without_a_place_for_the_table_is_named(book):
     (book / "README.md").write_text("# Sample\n", encoding="utf-8")
     with pytest.raises(BookError, match="README.md:1: no table of chapters"):
         readme.update(read_manifest(book))
+
+
+def test_accept_names_a_script_that_is_not_there(book):
+    with pytest.raises(BookError, match="99_none/lesson.py: not found"):
+        accept(book / "chapters/99_none/lesson.py", 1)
 
 
 def test_the_hash_of_a_text_ignores_surrounding_blanks_only():

@@ -91,8 +91,10 @@ def read_cells(path: Path) -> list[Cell]:
     """All cells of a percent script, in order, with the line that each starts on.
 
     Raises:
-        BookError: the script does not begin with a cell marker.
+        BookError: there is no such script, or it does not begin with a cell marker.
     """
+    if not path.exists():
+        raise BookError(f"{path}: not found; a script stands in chapters/CHAPTER/lesson.py or exercises.py")
     script = path.read_text(encoding="utf-8")
     lines = [number for number, line in enumerate(script.splitlines(), 1) if MARKER.match(line)]
     notebook = jupytext.reads(script, fmt="py:percent")
@@ -145,10 +147,10 @@ def _pair(cells: list[Cell], problems: list[Problem]) -> Iterator[tuple[Cell, Ce
 def _translation_problems(en: Cell, zh: Cell) -> Iterator[Problem]:
     if zh.options.get("of") != text_hash(en.text):
         name = f"{en.path.parent.name}/{en.path.stem}:{en.line}"
-        yield zh.problem(
-            f"the translation is of an older English text (of={zh.options.get('of')!r}, now {text_hash(en.text)!r})",
-            f"mend the Chinese, then run: tools/book.py accept {name}",
-        )
+        old = zh.options.get("of")
+        what = f"the translation is of an older English text (of={old!r}, now {text_hash(en.text)!r})"
+        what = what if old else "the translation does not say of which English text it is"
+        yield zh.problem(what, f"mend the Chinese, then run: tools/book.py accept {name}")
     if zh.text == en.text and re.search(r"[a-z]{4}", re.sub(r"`[^`]*`|\$[^$]*\$", "", en.text)):
         yield zh.problem("the Chinese cell is the English text", "translate it")
 
