@@ -44,6 +44,14 @@ def sample(tmp_path_factory):
     return builder.make_site(manifest, root / "site" / "_build" / "html").parent
 
 
+class Server(ThreadingHTTPServer):
+    """A server to whom a page that is left, and breaks off what it still loads, is no error worth printing."""
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Serves a folder without a line per request."""
 
@@ -57,7 +65,7 @@ def serve():
     servers = []
 
     def start(folder):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+        server = Server(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}"
