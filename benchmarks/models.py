@@ -167,10 +167,27 @@ def training(peers: dict[str, Callable]) -> dict[str, int]:
     return {name: round(BATCH * LENGTH / one) for name, one in seconds.items()}
 
 
+def generator() -> Llama:
+    """The model that generates."""
+    torch.manual_seed(0)
+    return Llama(LlamaConfig(**LARGE, num_kv_heads=4, d_ff=896, tied=True)).eval()
+
+
+def matrix_product_share(new: int = 64) -> float:
+    """The part of the time of generating one text that goes into matrix products, by torch's profiler, one thread."""
+    model, tokens, threads = generator(), torch.zeros(1, 16, dtype=torch.long), torch.get_num_threads()
+    torch.set_num_threads(1)
+    generate(model, tokens, new)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        generate(model, tokens, new)
+    torch.set_num_threads(threads)
+    spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    return round(spent["aten::mm"] / sum(spent.values()), 2)
+
+
 def generation(batch: int, new: int = 128) -> dict[str, int]:
     """Tokens per second of greedy generation with a cache, ours and Hugging Face's, on the same weights."""
-    torch.manual_seed(0)
-    ours = Llama(LlamaConfig(**LARGE, num_kv_heads=4, d_ff=896, tied=True)).eval()
+    ours = generator()
     theirs = to_hf(ours)
     theirs.generation_config.eos_token_id = theirs.generation_config.bos_token_id = None
     theirs.generation_config.pad_token_id = 0
@@ -234,6 +251,7 @@ def main() -> None:
         "gpt_train_tokens_per_second": gpts,
         "llama_train_tokens_per_second": llamas,
         "cached_generation_tokens_per_second": generated,
+        "matrix_product_share_of_generation": matrix_product_share(),
         "gpt_step_peak_mb": memory["GPTS"],
         "llama_step_peak_mb": memory["LLAMAS"],
         "import_seconds_beyond_torch": {

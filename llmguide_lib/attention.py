@@ -272,9 +272,10 @@ class MultiHeadAttention(nn.Module):
         bias: whether the four projections have a bias.
         dropout: probability of dropping an attention weight in training.
         core: what computes attention inside the heads; ``causal_attention`` makes it a decoder's.
+    Attributes:
+        query_norm, key_norm: change nothing; replaced, they normalise every head's queries and keys (Qwen 3).
     Raises:
-        ValueError: sizes that do not divide.
-    ``query_norm`` and ``key_norm`` change nothing; replace them to normalise every head's queries and keys (Qwen 3).
+        ValueError: sizes that do not divide, or are not positive.
     Source: Vaswani et al. 2017, section 3.2.2; grouped queries: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245
     """
 

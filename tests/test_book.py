@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -132,6 +134,24 @@ def test_a_lesson_that_writes_on_stderr_is_refused(book):
     edit(book / LESSON, "total = 1 + 1", "import sys; sys.stderr.write('careful'); total = 2")
     with pytest.raises(BookError, match="'sum' wrote on stderr: careful"):
         list(building.build(read_manifest(book), []))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal to a group of processes")
+def test_ctrl_c_in_a_running_lesson_is_an_interrupt(tmp_path):
+    cell = f"import pathlib, time; pathlib.Path({str(tmp_path / 'runs')!r}).touch(); time.sleep(60)"
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r})\n"
+        "import nbformat\nfrom bookbuilder.execute import execute\n"
+        f"cell = {cell!r}\n"
+        "try:\n    execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]))\n"
+        "except KeyboardInterrupt:\n    print('interrupted')"
+    )
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    end = time.monotonic() + 40
+    while not (tmp_path / "runs").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.communicate(timeout=30)[0] == b"interrupted\n"
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):

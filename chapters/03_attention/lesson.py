@@ -626,9 +626,9 @@ train, test = rows(train_words), rows(test_words)
 # probability for every word. In front stands one empty key; its value is the net's own guess. Where the text holds nothing
 # useful, the query can put its weight there. (Merity et al. 2016 call this a pointer with a sentinel.)
 #
-# So that earlier words are candidates is *built in*. What has to be *learned* is which of them to ask, and when to trust them more
-# than the guess.
-# %% [markdown] lang="zh" of="ef425531"
+# That earlier words are candidates is thus *built in*. What has to be *learned* is which of them to ask, and when to trust
+# them more than the guess.
+# %% [markdown] lang="zh" of="9165db34"
 # **没有注意力**时，一个小网络看最近的几个词，给每个词一个概率，这是它的*猜测*。
 #
 # **有注意力**时，就像开头说的，前面的每个词都留下一张纸条和一个包裹。纸条（键）描述这个词和它前面的两个词；
@@ -680,9 +680,9 @@ class NextWord(nn.Module):
 # about half), and its own best settings: windows of 3, 4 and 6 words, learning rates and weight decays were tried for it on
 # other documents; 4 words were best.
 #
-# The curve shows the *surprise*: $-\log p$ of the word that came (the cross-entropy loss of one word, natural logarithm). A model that gives all thousand numbers the same
-# probability is surprised by $\log 1000 = 6.9$ at every word.
-# %% [markdown] lang="zh" of="8ff2e50f"
+# The curve shows the *surprise*: $-\log p$ of the word that came (the cross-entropy loss of one word, natural logarithm).
+# A model that gives all thousand numbers the same probability is surprised by $\log 1000 = 6.9$ at every word.
+# %% [markdown] lang="zh" of="0c52f7af"
 # 两个模型都当着你的面训练，大约半分钟，机器忙时会久一些；按按钮可以提前停下，已经学到的会保留（后面断言的数值要跑完全程才成立）。
 # 每一步都是：先预测，再量意外程度，然后把所有参数稍微改一改，让意外程度变小。没有注意力的对手参数一样多，步数是两倍（它的每一步大约只花一半时间），
 # 而且用的是对它最好的设置：在另一批文档上为它试过 3、4、6 个词的窗口和多种学习率、权重衰减，4 个词最好。
@@ -851,6 +851,8 @@ fetched[~groups[".. never in training"]] = 0
 row, place = divmod(int(fetched.argmax()), LENGTH - 1)
 words = test_words[row * LENGTH : (row + 1) * LENGTH]
 since = max(0, place - 26)
+while len(" ".join(words[since : place + 1])) > 200:  # a quotation stays short
+    since += 1
 print("Python or NumPy documentation; the next word is:", words[place + 1])
 TokenMap(words[since : place + 1], weights[row, place, since + 1 : place + 2].tolist(), marked=place - since)
 # %% [markdown] lang="en" name="real-head"
