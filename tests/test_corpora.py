@@ -453,9 +453,8 @@ def test_a_librarys_licence_is_permissive(library):
     except importlib.metadata.PackageNotFoundError:
         pytest.skip(f"{library} is not installed")
     classifiers = [line.split(" :: ")[-1] for line in metadata.get_all("Classifier") or [] if "License" in line]
-    stated = (
-        re.split(r" AND | OR ", metadata["License-Expression"] or "") if metadata["License-Expression"] else classifiers
-    )
+    expression = metadata["License-Expression"] or ("" if classifiers else metadata["License"] or "")
+    stated = re.split(r" AND | OR ", expression) if expression else classifiers
     assert stated, f"{library} states no licence"
     for licence in stated:
         assert licence.startswith(tuple(PERMISSIVE)), f"{library}: {licence}"

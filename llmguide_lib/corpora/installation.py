@@ -21,6 +21,13 @@ PACKAGES = {
     "networkx": "networkx",
     "jinja2": "jinja2",
     "pillow": "PIL",
+    "mpmath": "mpmath",
+    "fonttools": "fontTools",
+    "ipython": "IPython",
+    "tornado": "tornado",
+    "prompt_toolkit": "prompt_toolkit",
+    "pygments": "pygments",
+    "babel": "babel",
 }
 # Not read: tests; what others wrote and a library only carries along; parts of the standard library that only some
 # Pythons have; what lives in its folder as a guest.
