@@ -8,13 +8,14 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from .files import write_atomically
 
 KEY = "llmguide"
 VERSION = 1
@@ -45,7 +46,7 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, notes: Mapping[st
     }
     about["hash"] = _hash(tensors, about)
     # One entry: safetensors writes several in no fixed order, and the same model should give the same bytes.
-    _write(Path(path), save(tensors, metadata={KEY: json.dumps(about, sort_keys=True)}))
+    write_atomically(Path(path), [save(tensors, metadata={KEY: json.dumps(about, sort_keys=True)})])
 
 
 def load_checkpoint(path: str | os.PathLike, model_class: type[nn.Module]) -> nn.Module:
@@ -134,17 +135,3 @@ def _hash(tensors: Mapping[str, Tensor], about: Mapping[str, object]) -> str:
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
         digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise

@@ -24,6 +24,7 @@ from llmguide_lib.corpora import (
     splits,
 )
 from llmguide_lib.corpora import __main__ as command
+from llmguide_lib.corpora.cache import CACHE_VARIABLE, cache_directory
 from llmguide_lib.corpora.installation import Docstring, Reading
 from llmguide_lib.corpora.prose import clean
 
@@ -35,7 +36,7 @@ SENTENCE = "This sentence has quite enough words to be kept as a document."
 
 @pytest.fixture(autouse=True)
 def _fresh_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(documents.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     documents._read.cache_clear()
     yield
     documents._read.cache_clear()
@@ -54,7 +55,7 @@ def whole(tmp_path_factory):
 
 def run(python, code, cache, path=ROOT):
     """What ``python`` prints, run on this library alone."""
-    environment = {"PYTHONPATH": str(path), "PYTHONUTF8": "1", documents.CACHE_VARIABLE: str(cache), "HOME": str(cache)}
+    environment = {"PYTHONPATH": str(path), "PYTHONUTF8": "1", CACHE_VARIABLE: str(cache), "HOME": str(cache)}
     command_line = [python, "-W", "ignore", "-c", code]
     return subprocess.run(
         command_line, env=environment, capture_output=True, encoding="utf-8", check=True, cwd=cache
@@ -400,9 +401,9 @@ def test_the_second_process_reads_the_cache_and_a_damaged_cache_is_not_believed(
 
 def test_it_works_where_no_cache_can_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    monkeypatch.setenv(documents.CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
     assert documentation("train", ["jinja2"])
-    monkeypatch.setenv(documents.CACHE_VARIABLE, str(tmp_path / "full"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "full"))
     monkeypatch.setattr(documents.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert documentation("train", ["jinja2"])
     assert list((tmp_path / "full").iterdir()) == []
@@ -413,15 +414,15 @@ def test_it_works_where_no_cache_can_be_written(tmp_path, monkeypatch):
     [("linux", "XDG_CACHE_HOME", "x"), ("win32", "LOCALAPPDATA", "x"), ("darwin", "HOME", "x/Library/Caches")],
 )
 def test_the_cache_stands_where_the_platform_keeps_caches(platform, variable, folder, tmp_path, monkeypatch):
-    monkeypatch.delenv(documents.CACHE_VARIABLE)
+    monkeypatch.delenv(CACHE_VARIABLE)
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setenv(variable, str(tmp_path / "x"))
-    assert documents._cache_directory() == tmp_path / folder / "llmguide"
+    assert cache_directory() == tmp_path / folder / "llmguide"
 
 
 def test_two_processes_may_build_the_cache_at_once(tmp_path):
     code = "from llmguide_lib.corpora import *; print(len(documentation('train', ['stdlib'])))"
-    environment = {"PYTHONPATH": str(ROOT), documents.CACHE_VARIABLE: str(tmp_path), "HOME": str(tmp_path)}
+    environment = {"PYTHONPATH": str(ROOT), CACHE_VARIABLE: str(tmp_path), "HOME": str(tmp_path)}
     line = [sys.executable, "-W", "ignore", "-c", code]
     both = [subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(2)]
     answers = [process.communicate()[0] for process in both]

@@ -1,22 +1,21 @@
 """The documentation corpus: those documents of the manifest that this installation has."""
 
+import contextlib
 import functools
 import hashlib
 import json
-import os
-import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from ..files import write_atomically
 from . import installation, manifest
+from .cache import cache_directory
 from .prose import clean
 from .splits import SPLITS
 
 LIBRARIES = tuple(installation.PACKAGES)
-CACHE_VARIABLE = "LLMGUIDE_CACHE"
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def _checked(libraries: Sequence[str] | None) -> list[str]:
 def _documents(library: str) -> tuple[dict[str, Document], LibraryCoverage]:
     """The listed documents that are installed, by hash."""
     reading = installation.locate(library)
-    return _read(library, reading.version, reading.directory, _cache_directory())
+    return _read(library, reading.version, reading.directory, cache_directory())
 
 
 @functools.lru_cache(maxsize=2 * len(LIBRARIES))
@@ -209,18 +208,6 @@ def _listed(library: str) -> set[str]:
     return {hashed for hashes in manifest.load()[library].hashes.values() for hashed in hashes}
 
 
-def _cache_directory() -> Path:
-    if os.environ.get(CACHE_VARIABLE):
-        return Path(os.environ[CACHE_VARIABLE])
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "llmguide"
-
-
 def _key(library: str, version: str | None, directory: Path | None) -> str:
     """Changes with the manifest and with the installation."""
     identity = repr((manifest.load()[library], version, str(directory)))
@@ -239,14 +226,5 @@ def _stored(file: Path, library: str) -> dict[str, Document] | None:
 
 
 def _store(file: Path, documents: dict[str, Document]) -> None:
-    """Writes under another name and renames, so that nobody ever reads half a file; gives up where it may not."""
-    name = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, suffix=".part", delete=False) as part:
-            name = part.name
-            json.dump([astuple(document) for document in documents.values()], part)
-        os.replace(name, file)
-    except OSError:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # where nothing can be written, it works without
+        write_atomically(file, [json.dumps([astuple(document) for document in documents.values()]).encode()])

@@ -4,6 +4,8 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..training.progress import show_with
+
 LANGUAGES = ("en", "zh")
 NEEDED = ("torch", "matplotlib", "ipywidgets")
 
@@ -29,7 +31,10 @@ def start(chapter: str, lang: str = "en") -> None:
     """
     if lang not in LANGUAGES:
         raise ValueError(f"lang ({lang!r}) must be one of {LANGUAGES}")
+    from .live import training_view  # which speaks the language that is set here
+
     _session.chapter, _session.lang = chapter, lang
+    show_with(training_view)
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(

@@ -1,5 +1,7 @@
 """What all tokenizers share: tokens have ids, special tokens are kept apart, and files are written and read."""
 
+import hashlib
+import json
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -45,6 +47,11 @@ class Tokenizer(ABC):
     def vocab_size(self) -> int:
         """Number of tokens; every id is below it."""
         return len(self.tokens)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the tokenizer by all that it does: tokenizers with the same one give the same ids."""
+        return hashlib.sha256(json.dumps(self._to_json(), sort_keys=True).encode()).hexdigest()
 
     def token_to_id(self, token: str | bytes) -> int:
         """The place of a token.

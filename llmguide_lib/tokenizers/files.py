@@ -5,11 +5,11 @@ Source: https://huggingface.co/docs/tokenizers (the format itself is only define
 
 import json
 import os
-import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import write_atomically
 from .normalizing import STEPS
 from .splitting import PATTERNS
 
@@ -46,15 +46,9 @@ def spelled_bytes(spelling: str) -> bytes | None:
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:
-    """Writes beside the file and then takes its place, so that nobody ever reads half a file."""
-    path = Path(path)
+    """Writes the object as readable text."""
     text = json.dumps(content, ensure_ascii=False, indent=2)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(Path(path), [text.encode()])
 
 
 def read_json(path: str | os.PathLike) -> dict:

@@ -1,0 +1,159 @@
+"""What makes a step: forward, backward, exchange of gradients, update; on any device, by any number of processes."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .. import runtime
+from ..objectives import IGNORED
+from . import state
+from .config import PRECISIONS, TrainConfig
+from .diagnosis import explain
+from .parallel import Workers, gradients_kept_here
+from .records import Records
+
+
+class _Objective(nn.Module):
+    """The model and its loss as one module: what DDP and FSDP2 wrap and ``compile`` compiles."""
+
+    def __init__(self, model: nn.Module, loss: Callable) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: tuple) -> Tensor:
+        return self.loss(self.model, batch)
+
+
+class Engine:
+    """A model prepared for training, with its optimizers.
+
+    Args:
+        model: on its device.
+        config: how it is trained.
+        loss: sum over the targets of a batch, in nats.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainConfig, loss: Callable) -> None:
+        self.model, self.config = model, config
+        self.workers = Workers.here()
+        self.device = next(model.parameters()).device
+        runtime.seed_everything(config.seed)
+        dtype = PRECISIONS[config.precision] if config.precision else runtime.fastest_precision(self.device)
+        self._autocast = partial(runtime.autocast, self.device, dtype)
+        if config.recompute:
+            for block in model.blocks:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        objective = _Objective(model, loss)
+        if config.compile:
+            objective.compile()
+        self._objective = config.distribute(objective) if self.workers.size > 1 else objective
+        self._optimizers = list(config.optimizer(model))
+        self._peaks = [[group["lr"] for group in one.param_groups] for one in self._optimizers]
+        self._mean = {} if config.average is None else {n: p.detach().clone() for n, p in model.named_parameters()}
+
+    def step(self, micro_batches: list[tuple], factor: float, number: int) -> tuple[float, int, float]:
+        """One update; returns the mean loss, the number of targets and the norm of the gradient.
+
+        Raises:
+            ValueError: a batch is no named tuple with targets, or asks for nothing.
+            FloatingPointError: loss or gradient are no numbers.
+        """
+        self.model.train()
+        parts = [_moved(self.workers.share(_checked(batch)), self.device) for batch in micro_batches]
+        losses = []
+        for place, part in enumerate(parts):
+            with gradients_kept_here(self._objective, place < len(parts) - 1):
+                with self._autocast():
+                    loss = self._objective(part)
+                loss.backward()
+            losses.append(loss.detach())
+        asked = sum(int((part.targets != IGNORED).sum()) for part in parts)
+        targets, total = int(self.workers.total(asked)), self.workers.total(torch.stack(losses).sum())
+        if not targets:
+            raise ValueError(f"the batch of step {number} asks for nothing: all its targets are ignored")
+        norm = self._update(targets, factor)
+        if not torch.isfinite(torch.tensor([total, norm])).all():
+            raise FloatingPointError(explain(self.model, self._objective, parts, number, total))
+        return total / targets, targets, norm
+
+    def _update(self, targets: int, factor: float) -> float:
+        """The optimizers' step by the gradient of the mean loss; nothing happens where it is not finite."""
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        # Processes have averaged the gradients of their sums; the mean over all targets is wanted.
+        torch._foreach_mul_([p.grad for p in parameters], self.workers.size / targets)
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+        norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        if norm < float("inf"):
+            for optimizer, peaks in zip(self._optimizers, self._peaks, strict=True):
+                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                    group["lr"] = peak * factor
+                optimizer.step()
+                optimizer.zero_grad()
+            if self._mean:
+                weights = [p.detach() for p in self.model.parameters()]
+                torch._foreach_lerp_(list(self._mean.values()), weights, 1 - self.config.average)
+        return norm
+
+    def evaluate(self, evaluate: Callable[[nn.Module], Mapping[str, float | int]]) -> dict[str, float]:
+        """The values, of the mean weights if there are such; leaves weights and random numbers as they were."""
+        drawn = random.getstate()
+        with torch.random.fork_rng(), torch.no_grad(), self._mean_weights(), self._autocast():
+            self.model.eval()
+            values = dict(evaluate(self.model))
+        random.setstate(drawn)
+        return values
+
+    def save(self, folder: Path, records: Records) -> None:
+        """Writes the state of the run."""
+        state.save(folder, self._facts(), self.model, self._optimizers, self._mean, records)
+
+    def restore(self, folder: Path) -> Records | None:
+        """Takes over the state of an earlier run, if there is one."""
+        return state.restore(folder, self._facts(), self.model, self._optimizers, self._mean)
+
+    def finish(self) -> None:
+        """The model as it shall be used."""
+        self._take(self._mean)
+        self.model.zero_grad()
+        if self.config.recompute:
+            for block in self.model.blocks:
+                del block.forward
+        self.model.eval()
+
+    @contextmanager
+    def _mean_weights(self) -> Iterator[None]:
+        own = {name: p.detach().clone() for name, p in self.model.named_parameters()} if self._mean else {}
+        self._take(self._mean)
+        try:
+            yield
+        finally:
+            self._take(own)
+
+    def _take(self, weights: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if name in weights:
+                    parameter.copy_(weights[name])
+
+    def _facts(self) -> dict[str, str]:
+        model = f"{type(self.model).__name__} {getattr(self.model, 'config', '')}"
+        return {"model": model, **self.config.facts()}
+
+
+def _checked(batch: tuple) -> tuple:
+    if not hasattr(batch, "targets") or not hasattr(batch, "_fields"):
+        raise ValueError(f"batches yielded a {type(batch).__name__}, not a named tuple with a field targets")
+    for name, part in zip(batch._fields, batch, strict=True):
+        if part is not None and part.is_floating_point() and not part.isfinite().all():
+            raise ValueError(f"{name} of a batch holds NaN or infinity")
+    return batch
+
+
+def _moved(batch: tuple, device: torch.device) -> tuple:
+    return type(batch)(*(None if part is None else part.to(device, non_blocking=True) for part in batch))

@@ -1,0 +1,153 @@
+"""The training loop: one for all models and objectives, that can be stopped at any moment and goes on where it was."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ..objectives import cross_entropy
+from . import progress, state
+from .config import TrainConfig
+from .engine import Engine
+from .parallel import Workers
+from .records import Records
+
+Loss = Callable[[nn.Module, tuple], Tensor]
+Evaluate = Callable[[nn.Module], Mapping[str, float | int]]
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[tuple],
+    config: TrainConfig,
+    *,
+    loss: Loss = cross_entropy,
+    evaluate: Evaluate | None = None,
+    folder: str | os.PathLike | None = None,
+) -> Records:
+    """Trains a model in place.
+
+    With a folder the run's state is saved there now and then, when it is interrupted and at the end; called again with
+    the same arguments, it goes on from there, to the bit as if it had never been interrupted (with ``steps``; how many
+    steps fit into ``seconds`` is another matter). Under ``torchrun`` all processes call it.
+
+    Args:
+        model: on the device where it shall be trained.
+        batches: named tuples of tensors with a field ``targets`` (see ``objectives``), on the CPU. If it has a method
+            ``starting_at``, a run that goes on asks it for the batch it needs; else it reads the earlier ones again.
+        config: how.
+        loss: sum over the targets, in nats.
+        evaluate: values to be noted, of the model in evaluation mode, before the first step, every ``eval_every``
+            steps and at the end. Nothing that it draws changes the run.
+        folder: where the state is kept; None keeps none.
+    Returns:
+        what was noted. The model is in evaluation mode.
+    Raises:
+        ValueError: a batch or a folder that does not fit, or batches that end before the run does.
+        FloatingPointError: the loss is no number any more; names the step and the first layer that went wrong.
+
+    Example:
+        >>> records = train(model, NextToken(Windows(tokens, 128, 32)), TrainConfig(seconds=60))
+        >>> records.plot("loss")
+    """
+    workers, folder = Workers.here(), None if folder is None else Path(folder)
+    with state.claimed(folder, workers):
+        run = Run(Engine(model, config, loss), config, evaluate, folder)
+        view = progress.view()
+        try:
+            run.evaluate_first()
+            for micro_batches in _groups(batches, run.records.step, config.accumulate):
+                if run.over():
+                    break
+                run.step(micro_batches)
+                run.show(view)
+            if not run.over():
+                raise ValueError(f"batches ended after step {run.records.step}, before the run did; let them go on")
+        except KeyboardInterrupt:
+            run.records.stopped = True
+        finally:
+            view.close()
+        run.finish()
+    return run.records
+
+
+class Run:
+    """A run between two steps: what it has noted, and what is due now."""
+
+    def __init__(self, engine: Engine, config: TrainConfig, evaluate: Evaluate | None, folder: Path | None) -> None:
+        self.engine, self.config, self.folder = engine, config, folder
+        self._evaluate = evaluate
+        self._losses: list[float] = []
+        self.records = (folder and engine.restore(folder)) or Records()
+        self._saved_step = self.records.step
+        self.records.stopped = False
+        self._clock = time.perf_counter()
+
+    def progress(self) -> float:
+        """The share of the run that is over."""
+        return self.config.progress(self.records.step, self.records.seconds)
+
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.records.stopped or self.progress() >= 1
+
+    def step(self, micro_batches: list[tuple]) -> None:
+        """One optimizer step, and what is due after it."""
+        loaded = time.perf_counter()
+        factor = self.config.schedule(self.records.step, self.progress())
+        loss, targets, norm = self.engine.step(micro_batches, factor, self.records.step)
+        now = time.perf_counter()
+        self.records.loading_seconds += loaded - self._clock
+        self.records.seconds += self.engine.workers.agree(now - self._clock)
+        self.records.step += 1
+        self.records.targets += targets
+        self._losses.append(loss)
+        if self._due(self.config.log_every):
+            self.records.note(loss=sum(self._losses) / len(self._losses), lr_factor=factor, gradient_norm=norm)
+            self._losses.clear()
+        if self._due(self.config.eval_every) and not self.over():
+            self._note_evaluation()
+        if self._due(self.config.save_every):
+            self._save()
+
+    def show(self, view: progress.View) -> None:
+        """What the reader sees; the time that it takes is not the run's."""
+        view.update(self.records, self.progress())
+        self._clock = time.perf_counter()
+
+    def evaluate_first(self) -> None:
+        """Evaluates the model before its first step."""
+        if self.records.step == 0:
+            self._note_evaluation()
+        self._clock = time.perf_counter()
+
+    def finish(self) -> None:
+        """The last evaluation and the last state; the model takes its mean weights if there are such."""
+        if self._saved_step != self.records.step:
+            if not self.records.stopped:
+                self._note_evaluation()
+            self._save()
+        self.engine.finish()
+
+    def _due(self, every: int) -> bool:
+        return self.records.step % every == 0
+
+    def _note_evaluation(self) -> None:
+        if self._evaluate is not None:
+            self.records.note(**self.engine.evaluate(self._evaluate))
+
+    def _save(self) -> None:
+        if self.folder is not None:
+            self.engine.save(self.folder, self.records)
+            self._saved_step = self.records.step
+
+
+def _groups(batches: Iterable[tuple], step: int, size: int) -> Iterator[list[tuple]]:
+    """The batches of each step, from this step on."""
+    first = step * size
+    rest = batches.starting_at(first) if hasattr(batches, "starting_at") else islice(iter(batches), first, None)
+    while len(group := list(islice(rest, size))) == size:
+        yield group

@@ -1,0 +1,532 @@
+"""Training: schedules, optimizers, one loop that can be stopped at any moment, by one process or several."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from llmguide_lib.models import BERT, GPT, BERTConfig, GPTConfig
+from llmguide_lib.objectives import (
+    Batch,
+    MaskedTokens,
+    Masking,
+    NextToken,
+    Windows,
+    cross_entropy,
+    masked_cross_entropy,
+)
+from llmguide_lib.training import (
+    AdamW,
+    Constant,
+    Cosine,
+    InverseSquareRoot,
+    Muon,
+    TrainConfig,
+    WarmupStableDecay,
+    parallel,
+    progress,
+    state,
+    train,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKENS = torch.arange(4000) * 7 % 50
+
+
+def model(seed=0, dropout=0.0):
+    torch.manual_seed(seed)
+    return GPT(GPTConfig(vocab_size=50, max_seq_len=16, d_model=16, num_heads=2, num_layers=2, dropout=dropout))
+
+
+def batches(size=4, seed=0):
+    return NextToken(Windows(TOKENS, 16, size, seed))
+
+
+def config(**settings):
+    return TrainConfig(**{"steps": 6, "precision": "float32", "log_every": 1, "eval_every": 3} | settings)
+
+
+def weights(trained):
+    return torch.cat([p.detach().flatten() for p in trained.parameters()])
+
+
+@pytest.fixture(autouse=True)
+def _silent(monkeypatch):
+    class Silent:
+        def update(self, records, share): ...
+
+        def close(self): ...
+
+    monkeypatch.setattr(progress, "_make", Silent)
+
+
+# Schedules and optimizers
+
+
+def test_schedules_rise_and_fall_as_they_say():
+    cosine = Cosine(warmup_steps=3, floor=0.1)
+    assert [round(cosine(step, 0.0), 4) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert cosine(9, 0.5) == pytest.approx(0.55) and cosine(9, 1.0) == pytest.approx(0.1)
+    stable = WarmupStableDecay(decay=0.25)
+    assert [stable(9, share) for share in (0.0, 0.75, 0.875, 1.0)] == [1.0, 1.0, 0.5, 0.0]
+    inverse = InverseSquareRoot(warmup_steps=9)
+    assert inverse(9, 0.0) == 1.0 and inverse(39, 0.0) == pytest.approx(0.5)
+    assert Constant()(7, 0.9) == 1.0
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Constant(warmup_steps=-1), r"warmup_steps \(-1\) must not be negative"),
+        (lambda: WarmupStableDecay(decay=0), r"decay \(0\) must be above 0 and at most 1"),
+        (lambda: AdamW(lr=0), r"lr \(0\) must be positive"),
+        (lambda: AdamW(weight_decay=-1), r"weight_decay \(-1\) must not be negative"),
+        (lambda: AdamW(betas=(0.9, 1.0)), r"betas \(\(0.9, 1.0\)\) must be at least 0 and less than 1"),
+        (lambda: Muon(momentum=1.0), r"momentum \(1.0\) must be at least 0 and less than 1"),
+        (lambda: config(steps=None), r"steps \(None\) or seconds \(None\) must be given, and only one of them"),
+        (lambda: config(seconds=3), r"steps \(6\) or seconds \(3\) must be given, and only one of them"),
+        (lambda: config(accumulate=0), r"accumulate \(0\) must be positive"),
+        (lambda: config(precision="float16"), r"precision \('float16'\) must be one of float32, bfloat16, or None"),
+        (lambda: config(average=1.0), r"average \(1.0\) must be above 0 and below 1"),
+        (lambda: config(seed=-1), r"seed \(-1\) must not be negative"),
+        (lambda: AdamW()(model().requires_grad_(False)), "model has no parameter that may be trained"),
+    ],
+)
+def test_bad_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_only_matrices_decay_and_muon_takes_those_of_the_blocks():
+    trained = model()
+    (adamw,) = AdamW(weight_decay=0.3)(trained)
+    decayed, spared = adamw.param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
+    assert {p.ndim for p in decayed["params"]} == {2} and {p.ndim for p in spared["params"]} == {1}
+    muon, rest = Muon()(trained)
+    inside = {id(p) for p in muon.param_groups[0]["params"]}
+    assert inside == {id(p) for block in trained.blocks for p in block.parameters() if p.ndim == 2}
+    others = [p for group in rest.param_groups for p in group["params"]]
+    assert len(inside) + len(others) == len(list(trained.parameters()))
+
+
+def test_without_muon_in_torch_one_sentence_says_what_to_do(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(ValueError, match=r"torch .* has no Muon; use AdamW, or torch 2.9 or newer"):
+        Muon()(model())
+
+
+# Objectives
+
+
+def test_every_epoch_reads_each_window_once_in_its_own_order():
+    windows = Windows(torch.arange(101), length=10, batch_size=3)
+    assert windows.num_windows == 9
+    epochs = [torch.cat([windows.rows(3 * epoch + at) for at in range(3)]) for epoch in range(2)]
+    for rows in epochs:
+        starts = rows[:, 0].sort().values
+        assert rows.shape == (9, 11) and (starts.diff() == 10).all() and (rows.diff() == 1).all()
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_batches_follow_from_number_and_seed_alone():
+    masked = MaskedTokens(Windows(TOKENS, 16, 4), Masking(0.3, 1, 50))
+    for kind in (batches(), masked):
+        from_start, later = iter(kind), kind.starting_at(2)
+        next(from_start), next(from_start)
+        for _ in range(3):
+            for one, other in zip(next(from_start), next(later), strict=True):
+                assert one is other is None or torch.equal(one, other)
+    first, second = next(iter(batches())), next(iter(batches(seed=1)))
+    assert not torch.equal(first.tokens, second.tokens)
+    assert torch.equal(first.tokens[:, 1:], first.targets[:, :-1])
+
+
+def test_masking_hides_the_shares_that_it_names():
+    tokens = torch.randint(3, 1000, (200, 500), generator=torch.Generator().manual_seed(0))
+    tokens[:, 0] = 2
+    batch = Masking(0.2, 1, 1000, special=(2,))(tokens, torch.Generator().manual_seed(0))
+    asked = batch.targets != -100
+    assert not asked[:, 0].any() and torch.equal(batch.targets[asked], tokens[asked])
+    assert torch.equal(batch.tokens[~asked], tokens[~asked])
+    hidden, kept = batch.tokens[asked] == 1, batch.tokens[asked] == tokens[asked]
+    # 20,000 draws: four standard deviations are about 0.012.
+    assert asked[:, 1:].float().mean() == pytest.approx(0.2, abs=0.006)
+    assert hidden.float().mean() == pytest.approx(0.8, abs=0.012) and kept.float().mean() == pytest.approx(
+        0.1, abs=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Windows(TOKENS, 0, 1), r"length \(0\) must be positive"),
+        (lambda: Windows(TOKENS, 8, 0), r"batch_size \(0\) must be positive"),
+        (lambda: Windows(TOKENS[:20], 16, 1), r"tokens \(20\) must hold at least two windows of length \(16\)"),
+        (lambda: Windows(TOKENS.float(), 8, 1), r"tokens \(4000,\) torch.float32 must be one row of integers"),
+        (lambda: Windows(TOKENS[None], 8, 1), r"tokens \(1, 4000\) torch.int64 must be one row of integers"),
+        (lambda: Masking(0, 1, 50), r"rate \(0\) must be above 0 and at most 1"),
+        (lambda: Masking(0.1, 50, 50), r"id 50 must be at least 0 and below vocab_size \(50\)"),
+        (lambda: Masking(0.1, 1, 50, shares=(0.9, 0.2)), r"shares \(\(0.9, 0.2\)\) must not be negative"),
+    ],
+)
+def test_windows_and_masks_that_cannot_be_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_head_at_masked_positions_gives_the_same_loss():
+    torch.manual_seed(0)
+    bert = BERT(BERTConfig(vocab_size=50, max_seq_len=16, d_model=16, num_heads=2, num_layers=1)).double().eval()
+    batch = next(iter(MaskedTokens(Windows(TOKENS, 16, 4), Masking(0.3, 1, 50))))
+    assert torch.allclose(cross_entropy(bert, batch), masked_cross_entropy(bert, batch), atol=1e-10, rtol=0)
+
+
+# The loop
+
+
+def test_a_run_learns_notes_and_evaluates():
+    trained = model()
+    batch = next(batches().starting_at(500))
+    records = train(
+        trained, batches(), config(steps=60), evaluate=lambda m: {"held_out": cross_entropy(m, batch).item() / 64}
+    )
+    steps, losses = records.curve("loss")
+    assert steps == list(range(1, 61)) and losses[-1] < losses[0] / 2
+    held_out = records.curve("held_out")
+    assert held_out[0] == list(range(0, 61, 3)) and held_out[1][0] > 3.5 > 2.0 > held_out[1][-1]
+    assert records.targets == 60 * 64 and not trained.training
+    assert records.plot("loss", "held_out", levels={"uniform": math.log(50)}).axes
+    with pytest.raises(ValueError, match=r"name \('los'\) must be one of .*held_out.*loss"):
+        records.curve("los")
+
+
+@pytest.mark.parametrize("settings", [{}, {"recompute": True}, {"optimizer": Muon()}])
+def test_accumulation_and_recomputation_change_nothing(settings):
+    whole, cut = model().double(), model().double()
+    train(whole, batches(8), config(optimizer=settings.get("optimizer", AdamW())))
+    halves = [
+        Batch(b.tokens[at : at + 4], b.targets[at : at + 4])
+        for b, _ in zip(batches(8), range(6), strict=False)
+        for at in (0, 4)
+    ]
+    train(cut, halves, config(accumulate=2, **settings))
+    assert torch.allclose(weights(whole), weights(cut), atol=1e-10 if "optimizer" not in settings else 1e-3, rtol=0)
+
+
+def test_batches_with_different_numbers_of_targets_count_by_targets():
+    whole, cut = model().double(), model().double()
+    rows = next(iter(batches(4)))
+    targets = rows.targets.clone()
+    targets[2:, 3:] = -100  # the second half asks for less
+    train(whole, [Batch(rows.tokens, targets)] * 3, config(steps=3))
+    halves = [Batch(rows.tokens[at : at + 2], targets[at : at + 2]) for at in (0, 2)] * 3
+    train(cut, halves, config(steps=3, accumulate=2))
+    assert torch.allclose(weights(whole), weights(cut), atol=1e-12, rtol=0)
+
+
+def test_evaluation_does_not_change_the_run():
+    plain, looked_at = model(dropout=0.2), model(dropout=0.2)
+    train(plain, batches(), config())
+    train(
+        looked_at, batches(), config(eval_every=1), evaluate=lambda m: {"noise": torch.rand(1).item() + random.random()}
+    )
+    assert torch.equal(weights(plain), weights(looked_at))
+
+
+def test_a_long_gradient_is_shortened_and_the_rate_follows_the_schedule():
+    records = train(model(), batches(), config(schedule=Cosine(warmup_steps=2), clip_norm=1e-3))
+    assert [round(row["lr_factor"], 4) for row in records.rows[:3]] == [0.3333, round(2 / 3 * 0.933, 4), 0.75]
+    still = model()
+    train(still, batches(), config(clip_norm=1e-12, optimizer=AdamW(weight_decay=0, eps=1.0)))
+    assert (weights(still) - weights(model())).abs().max() < 1e-9
+
+
+def test_the_mean_of_the_weights_is_evaluated_and_kept():
+    seen, trained, last = [], model(), model()
+    train(trained, batches(), config(average=0.5, eval_every=100), evaluate=lambda m: seen.append(weights(m)) or {})
+    assert torch.equal(seen[-1], weights(trained))
+    expected, steps = weights(model()), []
+    train(last, batches(), config(eval_every=1), evaluate=lambda m: steps.append(weights(m)) or {})
+    for now in steps[1:]:
+        expected = expected.lerp(now, 0.5)
+    assert torch.allclose(expected, weights(trained), atol=1e-7)
+
+
+def test_seconds_end_a_run():
+    records = train(model(), batches(), config(steps=None, seconds=0.3))
+    assert 0.3 <= records.seconds < 2 and records.step > 1
+    assert 0 < records.loading_share < 0.5 and records.targets_per_second > 0
+
+
+def test_batches_of_all_kinds_are_read():
+    listed = [batch for batch, _ in zip(batches(), range(6), strict=False)]
+    from_list, from_generator = model(), model()
+    train(from_list, listed, config())
+    train(from_generator, iter(listed), config())
+    assert torch.equal(weights(from_list), weights(from_generator))
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ([], r"batches ended after step 0, before the run did"),
+        ([next(iter(batches()))] * 4, r"batches ended after step 4, before the run did"),
+        ([(TOKENS[None], TOKENS[None])], "batches yielded a tuple, not a named tuple with a field targets"),
+        ([Batch(TOKENS[None, :8], torch.full((1, 8), -100))], "the batch of step 0 asks for nothing"),
+    ],
+)
+def test_batches_that_cannot_be_learned_from_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        train(model(), given, config())
+
+
+def test_nan_in_the_data_is_named():
+    from typing import NamedTuple
+
+    class Numbers(NamedTuple):
+        features: torch.Tensor
+        targets: torch.Tensor
+
+    bad = Numbers(torch.tensor([[1.0, math.nan]]), torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="features of a batch holds NaN or infinity"):
+        train(nn.Linear(2, 1), [bad], config(), loss=lambda m, b: m(b.features).sum())
+
+
+def test_a_loss_that_is_no_number_names_step_and_layer():
+    class Breaks(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            Breaks.calls += 1
+            return x * math.inf if Breaks.calls > 2 else x
+
+    broken = model()
+    broken.blocks[1].feed_forward.activation = Breaks()
+    before = []
+    with pytest.raises(
+        FloatingPointError, match=r"the loss of step 2 is nan: blocks.1.feed_forward.activation is the first layer"
+    ):
+        train(broken, batches(), config(eval_every=1), evaluate=lambda m: before.append(weights(m)) or {})
+    assert weights(broken).isfinite().all()
+
+
+def test_a_weight_and_a_gradient_that_are_no_numbers_are_named():
+    broken = model()
+    with torch.no_grad():
+        broken.blocks[0].norm1.weight[0] = math.nan
+    with pytest.raises(FloatingPointError, match="the loss of step 0 is nan: blocks.0.norm1.weight holds NaN"):
+        train(broken, batches(), config())
+
+    def loss(m, batch):
+        return cross_entropy(m, batch) + (m.token_embedding.weight[0, 0] * 0).sqrt()
+
+    with pytest.raises(FloatingPointError, match="the gradient of token_embedding.weight holds NaN"):
+        train(model(), batches(), config(), loss=loss)
+
+
+def test_lines_of_text_say_how_far_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_make", progress.Lines)
+    train(model(), batches(), config(steps=2))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(" 50%, ") and "loss 3." in lines[0] and len(lines) == 2
+
+
+# Stopping and going on
+
+
+def test_an_interrupted_run_goes_on_to_the_bit(tmp_path):
+    whole, parts = model(dropout=0.1), model(dropout=0.1)
+    settings = config(steps=9, average=0.9, optimizer=Muon(), save_every=2)
+    expected = train(whole, batches(), settings, folder=tmp_path / "a")
+
+    class Interrupting:
+        def __init__(self):
+            self.left = 5
+
+        def update(self, records, share):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+        def close(self): ...
+
+    original, progress._make = progress._make, Interrupting
+    try:
+        first = train(parts, batches(), settings, folder=tmp_path / "b")
+    finally:
+        progress._make = original
+    assert first.stopped and first.step == 5
+    parts = model(seed=3, dropout=0.1)  # whatever stands in the model is replaced
+    random.random(), torch.rand(5)
+    second = train(parts, batches(), settings, folder=tmp_path / "b")
+    assert not second.stopped and torch.equal(weights(whole), weights(parts))
+    assert expected.curve("loss") == second.curve("loss")
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from test_training import batches, model, config, weights
+from llmguide_lib.training import train
+import hashlib, time
+slow = batches(16)
+class Slow:
+    def starting_at(self, number):
+        for batch in slow.starting_at(number):
+            time.sleep(0.01)
+            yield batch
+trained = model(dropout=0.1)
+train(trained, Slow(), config(steps=40, save_every=1), folder=sys.argv[1])
+print(hashlib.sha256(weights(trained).numpy().tobytes()).hexdigest())
+"""
+
+
+def killed_runs(folder, kills, seed):
+    """Runs a training that is killed so often at random moments; how often it really was, and its hash in the end."""
+    source = KILLED.format(tests=str(ROOT / "tests"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    drawn, done = random.Random(seed), 0
+    while True:
+        run = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", source, str(folder)], env=environment, stdout=subprocess.PIPE
+        )
+        if done < kills:
+            before = stamp(folder / state.FILE)
+            while run.poll() is None and stamp(folder / state.FILE) == before:
+                time.sleep(0.002)  # until it has got further than the last one
+            time.sleep(drawn.random() * 0.1)  # a step with its save takes a tenth of that
+            if run.poll() is None:
+                run.send_signal(signal.SIGKILL)
+                done += 1
+                run.wait()
+                continue
+        return done, run.communicate()[0].decode().strip()
+
+
+def stamp(path):
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def test_a_killed_run_goes_on_to_the_bit(tmp_path):
+    assert killed_runs(tmp_path / "whole", 0, 0) == (0, (whole := killed_runs(tmp_path / "again", 0, 0)[1]))
+    assert killed_runs(tmp_path / "killed", 3, 1) == (3, whole)
+
+
+@pytest.mark.slow
+def test_a_run_survives_twenty_kills(tmp_path):
+    whole = killed_runs(tmp_path / "whole", 0, 0)[1]
+    kills = 0
+    for attempt in range(10):
+        done, result = killed_runs(tmp_path / f"killed{attempt}", 5, attempt)
+        kills += done
+        assert result == whole
+        if kills >= 20:
+            return
+    pytest.fail(f"only {kills} kills")
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
+    def nested(m):
+        with pytest.raises(ValueError, match="is in use by another run that is still going on"):
+            train(model(), batches(), config(), folder=tmp_path)
+        return {}
+
+    train(model(), batches(), config(eval_every=100), evaluate=nested, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        (dict(config=config(steps=7)), "holds another run: its steps is 6, now it is 7"),
+        (dict(config=config(optimizer=AdamW(lr=1e-4))), "holds another run: its optimizer is AdamW"),
+        (dict(trained=BERT(BERTConfig(vocab_size=50, max_seq_len=16, d_model=16, num_heads=2, num_layers=2))),
+         "holds another run: its model is GPT"),
+    ],
+)  # fmt: skip
+def test_the_folder_of_another_run_is_refused(tmp_path, other, message):
+    train(model(), batches(), config(), folder=tmp_path)
+    with pytest.raises(ValueError, match=message):
+        train(other.get("trained", model()), batches(), other.get("config", config()), folder=tmp_path)
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    train(model(), batches(), config(), folder=tmp_path)
+    path = tmp_path / state.FILE
+    for damage in (path.read_bytes()[:-10], path.read_bytes()[:-10] + b"0123456789", b""):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match="is damaged: its hash differs; delete it to begin anew"):
+            train(model(), batches(), config(), folder=tmp_path)
+
+
+def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch):
+    train(model(), batches(), config(steps=4, save_every=2), folder=tmp_path)
+    good = (tmp_path / state.FILE).read_bytes()
+    (tmp_path / state.FILE).write_bytes(good)
+
+    def full(path, chunks):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "write_atomically", full)
+        (tmp_path / state.FILE).unlink()
+        with pytest.raises(OSError, match="the state after step 2 could not be saved"):
+            train(model(), batches(), config(steps=4, save_every=2), folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [state.LOCK]
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"folder \(.*file.runs\) cannot be written to"):
+        train(model(), batches(), config(), folder=tmp_path / "file" / "runs")
+
+
+# Many processes
+
+TOGETHER = """
+import sys, json, torch
+sys.path.insert(0, {tests!r})
+from test_training import batches, model, config, weights
+from llmguide_lib import runtime
+from llmguide_lib.training import train, parallel
+with runtime.processes() as rank:
+    trained = model()
+    settings = config(steps=6, accumulate=2, save_every=3, distribute=getattr(parallel, sys.argv[1]))
+    records = train(trained, batches(4), settings, folder=sys.argv[2])
+    if rank == 0:
+        print(json.dumps(records.curve("loss")[1]))
+"""
+
+
+def together(processes, how, folder):
+    source = folder.parent / "together.py"
+    source.write_text(TOGETHER.format(tests=str(ROOT / "tests")), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    line = [sys.executable, "-W", "ignore", *launcher, str(source), how, str(folder)]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("how", ["replicate", "shard"])
+def test_two_processes_give_the_curve_of_one_and_states_move_between_them(how, tmp_path):
+    alone = train(model(), batches(4), config(accumulate=2)).curve("loss")[1]
+    assert together(2, how, tmp_path / "two") == pytest.approx(alone, abs=1e-4)
+
+
+def test_more_processes_than_rows_are_refused():
+    with pytest.raises(ValueError, match="a batch of 1 rows cannot be shared by 2 processes"):
+        parallel.Workers(0, 2).share(Batch(TOKENS[None, :4], TOKENS[None, :4]))
+    first, second = (parallel.Workers(rank, 2).share(next(iter(batches(3)))) for rank in (0, 1))
+    assert (len(first.tokens), len(second.tokens)) == (2, 1)
