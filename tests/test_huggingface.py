@@ -387,6 +387,18 @@ def test_what_we_saved_is_read_by_transformers(tmp_path):
     torch.testing.assert_close(again(tokens).logits, ours(tokens), **EXACT)
 
 
+def test_an_encoder_that_we_saved_fills_masks_in_transformers(tmp_path):
+    config = modernbert.ModernBERTConfig(
+        vocab_size=V, max_seq_len=16, d_model=16, num_heads=2, num_layers=3, d_ff=24, window=3, global_every=2
+    )
+    ours = modernbert.ModernBERT(config).eval()
+    to_hf(ours).save_pretrained(tmp_path)
+    again = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path, dtype=torch.float64)
+    tokens, _ = texts("none")
+    torch.testing.assert_close(again(tokens).logits, ours(tokens), **EXACT)
+    assert from_hf(tmp_path).config == config
+
+
 def test_files_of_the_class_without_heads_and_with_old_names_are_read(tmp_path):
     model = theirs("gpt2")
     save(tmp_path, model, {name.removeprefix("transformer."): t for name, t in model.transformer.state_dict().items()})
