@@ -16,17 +16,18 @@ class LayerNorm(nn.Module):
     Args:
         d_model: width of the vectors.
         norm_eps: added to the variance; 1e-5 in GPT-2, 1e-12 in BERT.
+        bias: whether vectors are shifted; ModernBERT's are not.
     Raises:
         ValueError: a size or ``norm_eps`` is not positive.
     Source: Ba et al. 2016, equation 4, https://arxiv.org/abs/1607.06450
     """
 
-    def __init__(self, d_model: int, norm_eps: float = 1e-5) -> None:
+    def __init__(self, d_model: int, norm_eps: float = 1e-5, *, bias: bool = True) -> None:
         super().__init__()
         _positive(d_model=d_model, norm_eps=norm_eps)
         self.norm_eps = norm_eps
         self.weight = nn.Parameter(torch.ones(d_model))
-        self.bias = nn.Parameter(torch.zeros(d_model))
+        self.bias = nn.Parameter(torch.zeros(d_model)) if bias else None
 
     def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
         """Normalises every vector alone."""

@@ -9,13 +9,25 @@ from safetensors.torch import load_file, save_file
 
 from llmguide_lib import checkpoint
 from llmguide_lib.checkpoint import load_checkpoint, read_notes, save_checkpoint
-from llmguide_lib.models import BERT, GPT, BERTConfig, GPTConfig, Llama, LlamaConfig, Seq2SeqConfig, Seq2SeqTransformer
+from llmguide_lib.models import (
+    BERT,
+    GPT,
+    BERTConfig,
+    GPTConfig,
+    Llama,
+    LlamaConfig,
+    ModernBERT,
+    ModernBERTConfig,
+    Seq2SeqConfig,
+    Seq2SeqTransformer,
+)
 from llmguide_lib.positions import RopeScaling
 
 SIZES = {"vocab_size": 11, "max_seq_len": 8, "d_model": 8, "num_heads": 2}
 MODELS = {
     "GPT": lambda: GPT(GPTConfig(**SIZES, num_layers=2)),
     "BERT": lambda: BERT(BERTConfig(**SIZES, num_layers=1)),
+    "ModernBERT": lambda: ModernBERT(ModernBERTConfig(**SIZES, num_layers=3, d_ff=12, window=2, global_every=2)),
     "Llama": lambda: Llama(LlamaConfig(**SIZES, num_layers=1, d_ff=12, rope_scaling=RopeScaling(), tied=True)),
     "Seq2Seq": lambda: Seq2SeqTransformer(Seq2SeqConfig(**SIZES, num_encoder_layers=1, num_decoder_layers=1)),
 }

@@ -12,6 +12,7 @@ from torch import nn
 transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra: hub)")
 
 from transformers.models.llama import modeling_llama  # noqa: E402
+from transformers.models.modernbert import modeling_modernbert  # noqa: E402
 from transformers.models.qwen2 import modeling_qwen2  # noqa: E402
 from transformers.models.qwen3 import modeling_qwen3  # noqa: E402
 
@@ -19,7 +20,7 @@ from llmguide_lib import attention, positions  # noqa: E402
 from llmguide_lib.attention import KVCache, MultiHeadAttention, causal_mask, fused_attention  # noqa: E402
 from llmguide_lib.huggingface import FAMILIES, from_hf, to_hf  # noqa: E402
 from llmguide_lib.layers import FeedForward  # noqa: E402
-from llmguide_lib.models import GPT, GPTConfig, Seq2SeqConfig, Seq2SeqTransformer, bert, gpt, llama  # noqa: E402
+from llmguide_lib.models import GPT, GPTConfig, Seq2SeqConfig, Seq2SeqTransformer, bert, gpt, llama, modernbert  # noqa: E402
 from llmguide_lib.transformer import pre_norm  # noqa: E402
 
 EXACT = {"atol": 1e-10, "rtol": 0}
@@ -29,6 +30,13 @@ BERT = {
     "vocab_size": V, "max_position_embeddings": 24, "hidden_size": 24, "num_attention_heads": 4,
     "num_hidden_layers": 2, "intermediate_size": 40,
 }  # fmt: skip
+MODERNBERT = {  # local layers 1, 2 and 4 of 5, in which two words on each side are seen
+    **BERT, "num_hidden_layers": 5, "global_attn_every_n_layers": 3, "local_attention": 4, "cls_token_id": 0,
+    "sep_token_id": 0, "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+    },
+}  # fmt: skip
 LLAMA = {**BERT, "num_key_value_heads": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0}}
 STRETCHED = {
     "rope_type": "llama3", "rope_theta": 100.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -37,23 +45,26 @@ STRETCHED = {
 CONFIGS = {
     "gpt2": ("gpt2", GPT2),
     "bert": ("bert", BERT),
+    "modernbert": ("modernbert", MODERNBERT),
+    "modernbert, all layers global": ("modernbert", {**MODERNBERT, "global_attn_every_n_layers": 1}),
     "llama": ("llama", LLAMA),
     "llama, stretched and tied": ("llama", {**LLAMA, "rope_parameters": STRETCHED, "tie_word_embeddings": True}),
     "qwen2": ("qwen2", LLAMA),
     "qwen3": ("qwen3", {**LLAMA, "head_dim": 8, "tie_word_embeddings": True}),
 }
-DECODERS = [name for name in CONFIGS if name != "bert"]
+DECODERS = [name for name, (model_type, _) in CONFIGS.items() if "bert" not in model_type]
 
 
 @pytest.fixture(autouse=True)
-def norms_in_float64(monkeypatch):
-    """Hugging Face's RMSNorm rounds to float32 in the middle whatever the type; here it must keep float64."""
+def kept_in_float64(monkeypatch):
+    """Hugging Face's RMSNorm and ModernBERT's rotation round to float32 whatever the type; here they must not."""
 
     def forward(self, x):
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
     for cls in (modeling_llama.LlamaRMSNorm, modeling_qwen2.Qwen2RMSNorm, modeling_qwen3.Qwen3RMSNorm):
         monkeypatch.setattr(cls, "forward", forward)
+    monkeypatch.setattr(modeling_modernbert, "apply_rotary_pos_emb", modeling_llama.apply_rotary_pos_emb)
 
 
 def theirs(name):
@@ -159,9 +170,10 @@ def test_berts_segments_and_next_sentence_are_equal():
     torch.testing.assert_close(ours(tokens, mask, segments)[mask], expected.prediction_logits[mask], **EXACT)
 
 
-def test_float32_as_released_is_equal_up_to_rounding(monkeypatch):
-    monkeypatch.undo()  # their norm as it is
-    model = theirs("llama").float()
+@pytest.mark.parametrize("name", ["llama", "modernbert"])
+def test_float32_as_released_is_equal_up_to_rounding(name, monkeypatch):
+    monkeypatch.undo()  # their norm and rotation as they are
+    model = theirs(name).float()
     tokens, _ = texts("none")
     torch.testing.assert_close(from_hf(model)(tokens), model(tokens).logits, atol=1e-4, rtol=0)
 
@@ -241,6 +253,15 @@ def set_all(kind, **values):
     return change
 
 
+def exchange_gates(model):
+    for layer in every(model, modernbert.GatedFeedForward):
+        layer.gate_proj, layer.up_proj = layer.up_proj, layer.gate_proj
+
+
+def configured(**changes):
+    return lambda model: setattr(model, "config", dataclasses.replace(model.config, **changes))
+
+
 def untie(model):
     model.lm_head.weight = nn.Parameter(torch.randn_like(model.lm_head.weight))
 
@@ -276,6 +297,19 @@ BUGS = {
     ),
     "heads not normalised": ("qwen3", set_all(MultiHeadAttention, query_norm=nn.Identity())),
     "no gate": ("llama", set_all(llama.GatedFeedForward, activation=nn.Identity())),
+    "gate and input exchanged": ("modernbert", exchange_gates),
+    "a window one too wide": ("modernbert", configured(window=4)),
+    "a window one too narrow": ("modernbert", configured(window=2)),
+    "every second layer global": ("modernbert", configured(global_every=2)),
+    "the base of global layers in local ones": (
+        "modernbert",
+        lambda model: setattr(model, "local_rotary", model.rotary),
+    ),
+    "a norm before the first attention": (
+        "modernbert",
+        lambda model: setattr(model.blocks[0], "norm1", modernbert.LayerNorm(24, bias=False)),
+    ),
+    "a transform without norm": ("modernbert", lambda model: model.mlm_transform.pop(2) and None),
 }
 
 
@@ -353,6 +387,18 @@ def test_what_we_saved_is_read_by_transformers(tmp_path):
     torch.testing.assert_close(again(tokens).logits, ours(tokens), **EXACT)
 
 
+def test_an_encoder_that_we_saved_fills_masks_in_transformers(tmp_path):
+    config = modernbert.ModernBERTConfig(
+        vocab_size=V, max_seq_len=16, d_model=16, num_heads=2, num_layers=3, d_ff=24, window=3, global_every=2
+    )
+    ours = modernbert.ModernBERT(config).eval()
+    to_hf(ours).save_pretrained(tmp_path)
+    again = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path, dtype=torch.float64)
+    tokens, _ = texts("none")
+    torch.testing.assert_close(again(tokens).logits, ours(tokens), **EXACT)
+    assert from_hf(tmp_path).config == config
+
+
 def test_files_of_the_class_without_heads_and_with_old_names_are_read(tmp_path):
     model = theirs("gpt2")
     save(tmp_path, model, {name.removeprefix("transformer."): t for name, t in model.transformer.state_dict().items()})
@@ -411,7 +457,7 @@ BROKEN = [
         r"position_embedding.weight \(24, 24\)",
     ),
     (nan, r"final_norm.weight of this checkpoint holds NaN or infinity"),
-    (lambda s, c: c.update(model_type="mamba"), r"model_type \('mamba'\) must be one of gpt2, bert, llama, qwen2"),
+    (lambda s, c: c.update(model_type="mamba"), r"model_type \('mamba'\) must be one of gpt2, bert, modernbert, llama"),
     (lambda s, c: c.update(activation_function="relu"), r"activation_function \('relu'\) of this checkpoint must be"),
     (lambda s, c: c.update(scale_attn_weights=False), r"scale_attn_weights \(False\) of this checkpoint must be True"),
     (lambda s, c: c.pop("model_type"), r"names no model_type"),
@@ -430,6 +476,46 @@ def test_settings_that_our_llama_does_not_have_are_refused():
         model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
         with pytest.raises(ValueError, match=message):
             from_hf(model)
+
+
+ROPE = MODERNBERT["rope_parameters"]
+OTHER_MODERNBERTS = [
+    ({"hidden_activation": "relu"}, r"hidden_activation \('relu'\) of this checkpoint must be 'gelu'"),
+    ({"classifier_activation": "relu"}, r"classifier_activation \('relu'\)"),
+    ({"attention_bias": True}, r"attention_bias \(True\) of this checkpoint must be False"),
+    ({"mlp_bias": True}, r"mlp_bias \(True\)"),
+    ({"norm_bias": True}, r"norm_bias \(True\)"),
+    ({"classifier_bias": True}, r"classifier_bias \(True\)"),
+    ({"decoder_bias": False}, r"decoder_bias \(False\) of this checkpoint must be True"),
+    ({"tie_word_embeddings": False}, r"tie_word_embeddings \(False\)"),
+    ({"mlp_dropout": 0.1}, r"mlp_dropout \(0.1\) of this checkpoint must be 0.0"),
+    ({"embedding_dropout": 0.1}, r"embedding_dropout \(0.1\)"),
+    ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, r"rope_scaling \(.*\) of this checkpoint must be None"),
+    ({"rope_parameters": {**ROPE, "full_attention": {"rope_type": "yarn", "factor": 2.0}}}, r"rope_type \('yarn'\)"),
+    ({"layer_types": ["sliding_attention"] * 5}, r"layer_types \(.*\) of this checkpoint must be None or \['full_att"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHER_MODERNBERTS, ids=[str(list(c)[0]) for c, _ in OTHER_MODERNBERTS])
+def test_settings_that_our_modernbert_does_not_have_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        FAMILIES["modernbert"].read_config({**MODERNBERT, **changes})
+
+
+def test_a_modernberts_layers_and_bases_are_read_however_they_are_written():
+    read = FAMILIES["modernbert"].read_config
+    new = read(MODERNBERT)
+    assert (new.global_every, new.window, new.rope_theta, new.local_rope_theta) == (3, 3, 100.0, 10.0)
+    bare = {name: value for name, value in MODERNBERT.items() if name not in ("rope_parameters", "local_attention")}
+    old = read({**bare, "global_rope_theta": 7.0, "local_rope_theta": 5.0})
+    assert (old.rope_theta, old.local_rope_theta) == (7.0, 5.0)
+    usual = read(bare)
+    assert (usual.window, usual.rope_theta, usual.local_rope_theta) == (65, 160_000.0, 10_000.0)
+    del bare["global_attn_every_n_layers"]
+    for every in (1, 2, 4, 5):
+        kinds = ["sliding_attention" if layer % every else "full_attention" for layer in range(5)]
+        assert read({**bare, "layer_types": kinds}).global_every == every
+    assert read(bare).global_every == 3
 
 
 def test_folders_that_hold_no_checkpoint_are_named(tmp_path):
@@ -512,5 +598,5 @@ def test_what_is_no_model_of_theirs_is_refused():
 
 
 def test_a_model_without_a_family_there_is_refused():
-    with pytest.raises(ValueError, match=r"model \(Linear\) must be a GPT, BERT or Llama"):
+    with pytest.raises(ValueError, match=r"model \(Linear\) must be a GPT, BERT, ModernBERT or Llama"):
         to_hf(nn.Linear(1, 1))

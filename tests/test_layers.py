@@ -17,9 +17,12 @@ def test_norms_by_hand():
     torch.testing.assert_close(RMSNorm(2, 3.0)(x), torch.tensor([[1.0, 3.0]]) / 8**0.5)
 
 
-@pytest.mark.parametrize(("ours", "torchs"), [(LayerNorm, nn.LayerNorm), (RMSNorm, nn.RMSNorm)])
-def test_norms_are_torchs(ours, torchs):
-    mine, theirs, x = ours(7, 1e-3), torchs(7, eps=1e-3), torch.randn(2, 3, 7)
+@pytest.mark.parametrize(
+    ("ours", "torchs", "more"),
+    [(LayerNorm, nn.LayerNorm, {}), (LayerNorm, nn.LayerNorm, {"bias": False}), (RMSNorm, nn.RMSNorm, {})],
+)
+def test_norms_are_torchs(ours, torchs, more):
+    mine, theirs, x = ours(7, 1e-3, **more), torchs(7, eps=1e-3, **more), torch.randn(2, 3, 7)
     for parameter in mine.parameters():
         nn.init.normal_(parameter)
     theirs.load_state_dict(mine.state_dict())

@@ -13,11 +13,14 @@ from llmguide_lib.models import (
     GPT,
     GPT_SIZES,
     LLAMA_SIZES,
+    MODERNBERT_SIZES,
     SEQ2SEQ_SIZES,
     BERTConfig,
     GPTConfig,
     Llama,
     LlamaConfig,
+    ModernBERT,
+    ModernBERTConfig,
     Seq2SeqConfig,
     Seq2SeqTransformer,
 )
@@ -28,11 +31,16 @@ SIZES = {"vocab_size": V, "max_seq_len": 16, "d_model": 16, "num_heads": 4}
 
 
 def gpt(**more):
-    return GPT(GPTConfig(**SIZES, num_layers=2, **more))
+    return GPT(GPTConfig(**{**SIZES, "num_layers": 2, **more}))
 
 
 def bert(**more):
     return BERT(BERTConfig(**SIZES, num_layers=2, **more))
+
+
+def modernbert(**more):
+    sizes = {"num_layers": 3, "d_ff": 24, "window": 3, "global_every": 2, **more}
+    return ModernBERT(ModernBERTConfig(**{**SIZES, **sizes}))
 
 
 def llama(**more):
@@ -72,6 +80,8 @@ PARAMETERS = {
     "bert-base-uncased": 110_106_428,
     "bert-large-uncased": 336_226_108,
     "bert-base-chinese": 102_882_442,
+    "modernbert-base": 149_655_232,
+    "modernbert-large": 395_881_664,
     "llama-2-7b": 6_738_415_616,
     "llama-3-8b": 8_030_261_248,
     "llama-3.2-1b": 1_235_814_400,
@@ -80,8 +90,14 @@ PARAMETERS = {
     "transformer-base": 63_082_496,
     "transformer-big": 214_245_376,
 }
-FAMILIES = {GPTConfig: GPT, BERTConfig: BERT, LlamaConfig: Llama, Seq2SeqConfig: Seq2SeqTransformer}
-PRESETS = {**GPT_SIZES, **BERT_SIZES, **LLAMA_SIZES, **SEQ2SEQ_SIZES}
+FAMILIES = {
+    GPTConfig: GPT,
+    BERTConfig: BERT,
+    ModernBERTConfig: ModernBERT,
+    LlamaConfig: Llama,
+    Seq2SeqConfig: Seq2SeqTransformer,
+}
+PRESETS = {**GPT_SIZES, **BERT_SIZES, **MODERNBERT_SIZES, **LLAMA_SIZES, **SEQ2SEQ_SIZES}
 
 
 def test_every_preset_has_a_published_count():
@@ -137,10 +153,18 @@ def test_the_names_in_a_state_dict_are_frozen(make):
     assert sorted(make().state_dict()) == sorted([*once, *layers])
 
 
+def test_a_modernberts_first_block_has_no_norm_before_attention():
+    once = ["token_embedding.weight", "embedding_norm.weight", "final_norm.weight"]
+    head = ["mlm_transform.0.weight", "mlm_transform.2.weight", *linear("lm_head")]
+    layers = [f"blocks.{layer}.{name}" for layer in range(3) for name in LLAMA_BLOCK]
+    layers.remove("blocks.0.norm1.weight")
+    assert sorted(modernbert().state_dict()) == sorted([*once, *head, *layers])
+
+
 # -- behaviour --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [gpt, bert, llama, qwen3])
+@pytest.mark.parametrize("make", [gpt, bert, modernbert, llama, qwen3])
 def test_an_untrained_model_knows_nothing(make):
     logits = make()(torch.randint(0, V, (8, 16)))
     loss = F.cross_entropy(logits.flatten(0, 1), torch.randint(0, V, (128,)))
@@ -153,10 +177,11 @@ def test_an_untrained_encoder_decoder_knows_next_to_nothing():
     assert abs(loss.item() - math.log(V)) < 1.0  # the tied, unit-spread states make scores of spread 1
 
 
-def test_a_gpts_residual_stream_starts_at_the_same_size_whatever_its_depth():
+@pytest.mark.parametrize("make", [gpt, modernbert])
+def test_the_residual_stream_starts_at_the_same_size_whatever_the_depth(make):
     spreads = []
     for num_layers in (2, 24):
-        model = GPT(GPTConfig(**{**SIZES, "d_model": 64}, num_layers=num_layers))
+        model = make(num_layers=num_layers, d_model=64)
         seen = []
         model.final_norm.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0].std()))
         model(tokens())
@@ -174,11 +199,31 @@ def test_later_tokens_cannot_change_earlier_scores(make):
     assert not torch.allclose(before[:, 5:], after[:, 5:])
 
 
-def test_bert_reads_in_both_directions():
-    model, text = loud(bert()), tokens()
+@pytest.mark.parametrize("make", [bert, modernbert])
+def test_an_encoder_reads_in_both_directions(make):
+    model, text = loud(make()), tokens()
     changed = text.clone()
     changed[:, -1] = (changed[:, -1] + 1) % V
     assert (model(text)[:, 0] - model(changed)[:, 0]).abs().min(dim=-1).values.gt(0).all()
+
+
+class Through(torch.nn.Module):
+    """A block that does nothing."""
+
+    def forward(self, x, mask, *, rotate):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("window", "at", "reached"), [(3, 4, range(2, 7)), (1, 4, [4]), (7, 0, range(7)), (8, 0, range(8))]
+)
+def test_a_local_layer_sees_only_what_is_near(window, at, reached):
+    model, text = loud(modernbert(num_layers=2, window=window)), tokens()
+    model.blocks[0] = Through()
+    changed = text.clone()
+    changed[:, at] = (changed[:, at] + 1) % V
+    differs = (model(text) - model(changed)).abs().amax(dim=2) > 1e-9
+    assert differs.tolist() == [[position in reached for position in range(T)]] * B
 
 
 def test_the_target_cannot_see_its_future_and_sees_all_of_the_source():
@@ -192,7 +237,7 @@ def test_the_target_cannot_see_its_future_and_sees_all_of_the_source():
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("make", [gpt, bert, llama, qwen3])
+@pytest.mark.parametrize("make", [gpt, bert, modernbert, llama, qwen3])
 def test_filling_changes_nothing(make, side):
     model, text = loud(make()), tokens(5)
     filling = torch.randint(0, V, (B, 3))
@@ -240,7 +285,7 @@ def test_a_cached_decoder_with_a_source_is_the_uncached_one():
     torch.testing.assert_close(model.lm_head(torch.cat(parts, dim=1)), model(source, target), **EXACT)
 
 
-@pytest.mark.parametrize("make", [gpt, bert, seq2seq])
+@pytest.mark.parametrize("make", [gpt, bert, modernbert, seq2seq])
 def test_dropout_only_in_training(make):
     model = make(dropout=0.5)
     text = (tokens(), tokens()) if make is seq2seq else (tokens(),)
@@ -249,12 +294,12 @@ def test_dropout_only_in_training(make):
     assert torch.equal(model(*text), model(*text))
 
 
-@pytest.mark.parametrize("make", [gpt, llama, bert])
+@pytest.mark.parametrize("make", [gpt, llama, bert, modernbert])
 def test_a_model_learns_one_batch_by_heart(make):
     torch.set_default_dtype(torch.float32)
     model, text = make(), tokens()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    inputs, targets = (text, text) if make is bert else (text[:, :-1], text[:, 1:])
+    inputs, targets = (text, text) if make in (bert, modernbert) else (text[:, :-1], text[:, 1:])
     for _ in range(80):
         loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
@@ -264,7 +309,7 @@ def test_a_model_learns_one_batch_by_heart(make):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [gpt, llama, bert])
+@pytest.mark.parametrize("make", [gpt, llama, bert, modernbert])
 def test_a_compiled_model_is_the_eager_one_without_graph_breaks(make, unchecked):
     model, text = loud(make()), tokens()
     torch.testing.assert_close(torch.compile(model, fullgraph=True)(text), model(text), atol=1e-10, rtol=0)
@@ -298,7 +343,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("make", [gpt, bert, llama])
+@pytest.mark.parametrize("make", [gpt, bert, modernbert, llama])
 @pytest.mark.parametrize(("call", "message"), BAD, ids=[message for _, message in BAD])
 def test_input_that_a_model_cannot_read_is_named(make, call, message, unchecked):
     with pytest.raises(ValueError, match=message):
@@ -338,6 +383,14 @@ def test_segments_and_source_are_named(unchecked):
 def test_sizes_that_make_no_model_are_named(config, changed, message):
     with pytest.raises(ValueError, match=message):
         config(**{**SIZES, "num_layers": 1, **changed})
+
+
+def test_a_modernberts_sizes_are_checked():
+    for name in ("window", "global_every", "local_rope_theta", "rope_theta", "d_ff"):
+        with pytest.raises(ValueError, match=rf"{name} \(0\) must be positive"):
+            modernbert(**{name: 0})
+    with pytest.raises(ValueError, match=r"head_dim \(5\) must be positive and even"):
+        modernbert(d_model=20)
 
 
 def test_a_llamas_sizes_are_checked():

@@ -19,7 +19,7 @@ __all__ = ["FAMILIES", "from_hf", "to_hf"]
 
 
 def from_hf(source: "PreTrainedModel | str | os.PathLike", *, allow_pickle: bool = False) -> nn.Module:
-    """Our model with the weights of one of Hugging Face's (GPT-2, BERT, Llama, Qwen 2, Qwen 3).
+    """Our model with the weights of one of Hugging Face's (GPT-2, BERT, ModernBERT, Llama, Qwen 2, Qwen 3).
 
     Args:
         source: a model object, a folder that ``save_pretrained`` wrote, or the id of a model on the Hub.

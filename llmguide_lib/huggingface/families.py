@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from ..models import BERT, GPT, BERTConfig, GPTConfig, Llama, LlamaConfig
+from ..models import BERT, GPT, BERTConfig, GPTConfig, Llama, LlamaConfig, ModernBERT, ModernBERTConfig
 from ..positions import RopeScaling
 from .tables import Row, Table, linear
 
@@ -165,6 +165,102 @@ BERT_TABLE = Table(
     ),
 )
 
+# -- ModernBERT -------------------------------------------------------------------------------------------------------
+
+
+_MODERNBERT_FIXED = {
+    **dict.fromkeys(("hidden_activation", "classifier_activation"), "gelu"),
+    **dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), False),
+    **dict.fromkeys(("decoder_bias", "tie_word_embeddings"), True),
+    "rope_scaling": None,
+}
+
+
+def _read_modernbert(config: dict) -> ModernBERTConfig:
+    for name, value in _MODERNBERT_FIXED.items():
+        _require(config, name, value)
+    for name in ("embedding_dropout", "mlp_dropout"):
+        _require(config, name, config.get("attention_dropout", 0.0))
+    return ModernBERTConfig(
+        vocab_size=config["vocab_size"],
+        max_seq_len=config["max_position_embeddings"],
+        d_model=config["hidden_size"],
+        num_heads=config["num_attention_heads"],
+        num_layers=config["num_hidden_layers"],
+        d_ff=config["intermediate_size"],
+        dropout=config.get("attention_dropout", 0.0),
+        norm_eps=config.get("norm_eps", 1e-5),
+        rope_theta=_theta(config, "full_attention", "global_rope_theta", 160_000.0),
+        local_rope_theta=_theta(config, "sliding_attention", "local_rope_theta", 10_000.0),
+        window=config.get("local_attention", 128) // 2 + 1,  # theirs counts both sides together
+        global_every=_global_every(config),
+    )
+
+
+def _theta(config: dict, kind: str, old_name: str, default: float) -> float | int:
+    """The base of the rotary positions of one kind of layers; files of transformers 4 have a name for each."""
+    rope = (config.get("rope_parameters") or {}).get(kind) or {}
+    _require(rope, "rope_type", "default")
+    return rope.get("rope_theta") or config.get(old_name, default)
+
+
+def _global_every(config: dict) -> int:
+    """How often a layer is global: a number in most files, in others to be found in the list of all layers."""
+    num_layers, listed = config["num_hidden_layers"], config.get("layer_types")
+    fitting = (every for every in range(1, num_layers + 1) if _kinds(num_layers, every) == listed)
+    every = config.get("global_attn_every_n_layers") or next(fitting, 3)
+    _require(config, "layer_types", None, _kinds(num_layers, every))
+    return every
+
+
+def _kinds(num_layers: int, every: int) -> list[str]:
+    return ["sliding_attention" if layer % every else "full_attention" for layer in range(num_layers)]
+
+
+def _write_modernbert(config: ModernBERTConfig) -> dict:
+    thetas = {"full_attention": config.rope_theta, "sliding_attention": config.local_rope_theta}
+    return {
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.max_seq_len,
+        "hidden_size": config.d_model,
+        "num_attention_heads": config.num_heads,
+        "num_hidden_layers": config.num_layers,
+        "intermediate_size": config.d_ff,
+        "norm_eps": config.norm_eps,
+        "rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in thetas.items()},
+        "local_attention": 2 * (config.window - 1),
+        "global_attn_every_n_layers": config.global_every,
+        **dict.fromkeys(("embedding_dropout", "attention_dropout", "mlp_dropout"), config.dropout),
+        **dict.fromkeys(("cls_token_id", "sep_token_id")),  # the tokenizer's knowledge, not the model's
+    }
+
+
+def _modernbert_table(config: ModernBERTConfig) -> Table:
+    layer = "model.layers.{}"
+    heads = tuple(f"attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))
+    return Table(
+        once=(
+            Row("model.embeddings.tok_embeddings.weight", ("token_embedding.weight",)),
+            *linear("model.embeddings.norm", "embedding_norm", bias=False),
+            *(  # the first layer has none
+                Row(f"model.layers.{later}.attn_norm.weight", (f"blocks.{later}.norm1.weight",))
+                for later in range(1, config.num_layers)
+            ),
+            *linear("model.final_norm", "final_norm", bias=False),
+            *linear("head.dense", "mlm_transform.0", bias=False),
+            *linear("head.norm", "mlm_transform.2", bias=False),
+            *linear("decoder", "lm_head"),
+        ),
+        per_layer=(
+            *linear(f"{layer}.attn.Wqkv", *heads, bias=False),
+            *linear(f"{layer}.attn.Wo", "attention.out_proj", bias=False),
+            *linear(f"{layer}.mlp_norm", "norm2", bias=False),
+            *linear(f"{layer}.mlp.Wi", "feed_forward.gate_proj", "feed_forward.up_proj", bias=False),
+            *linear(f"{layer}.mlp.Wo", "feed_forward.down_proj", bias=False),
+        ),
+    )
+
+
 # -- Llama, Qwen 2, Qwen 3 --------------------------------------------------------------------------------------------
 
 
@@ -278,6 +374,9 @@ def _llama(architecture: str) -> Family:
 FAMILIES = {
     "gpt2": Family(GPT, "GPT2LMHeadModel", _read_gpt2, _write_gpt2, lambda config: GPT2, "transformer."),
     "bert": Family(BERT, "BertForPreTraining", _read_bert, _write_bert, lambda config: BERT_TABLE, "bert."),
+    "modernbert": Family(
+        ModernBERT, "ModernBertForMaskedLM", _read_modernbert, _write_modernbert, _modernbert_table, "model."
+    ),
     "llama": _llama("LlamaForCausalLM"),
     "qwen2": _llama("Qwen2ForCausalLM"),
     "qwen3": _llama("Qwen3ForCausalLM"),
@@ -297,4 +396,4 @@ def model_type(model: nn.Module) -> str:
     for name, family in FAMILIES.items():
         if type(model) is family.model:
             return name
-    raise ValueError(f"model ({type(model).__name__}) must be a GPT, BERT or Llama")
+    raise ValueError(f"model ({type(model).__name__}) must be a GPT, BERT, ModernBERT or Llama")

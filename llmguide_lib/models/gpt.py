@@ -5,7 +5,6 @@ Shape letters: B batch, T positions, S positions with those in the cache, D d_mo
 Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3
 """
 
-import math
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float, Int
@@ -15,7 +14,7 @@ from ..attention import KVCache, MultiHeadAttention, causal_attention
 from ..layers import FeedForward, LayerNorm
 from ..positions import LearnedPositions
 from ..transformer import EncoderBlock
-from .inputs import check_cache, check_mask, check_sizes, check_tokens, initialise, positions
+from .inputs import check_cache, check_mask, check_sizes, check_tokens, initialise_stack, positions
 
 SIZES = ("vocab_size", "max_seq_len", "d_model", "num_heads", "num_layers", "d_ff", "norm_eps")
 
@@ -86,7 +85,7 @@ class GPT(nn.Module):
         self.final_norm = LayerNorm(config.d_model, config.norm_eps)
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.lm_head.weight = self.token_embedding.weight
-        self._initialise()
+        initialise_stack(self, 0.02)
 
     def forward(
         self,
@@ -122,13 +121,6 @@ class GPT(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, seen, cache, layer)
         return self.final_norm(x)
-
-    def _initialise(self) -> None:
-        """Spread 0.02; what writes into the residual stream starts smaller, so that the stream does not grow."""
-        initialise(self, 0.02)
-        for block in self.blocks:
-            for layer in (block.attention.out_proj, block.feed_forward.down_proj):
-                nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * self.config.num_layers))
 
 
 def _block(config: GPTConfig) -> EncoderBlock:

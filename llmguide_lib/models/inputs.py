@@ -1,5 +1,7 @@
 """What every model does with its input: checks it, finds the positions, draws the initial weights, checks sizes."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
@@ -74,6 +76,14 @@ def initialise(model: nn.Module, std: float) -> None:
             nn.init.normal_(module.weight, std=std)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def initialise_stack(model: nn.Module, std: float) -> None:
+    """As ``initialise``; what writes into the residual stream starts smaller, so that the stream does not grow."""
+    initialise(model, std)
+    for block in model.blocks:
+        for layer in (block.attention.out_proj, block.feed_forward.down_proj):
+            nn.init.normal_(layer.weight, std=std / math.sqrt(2 * len(model.blocks)))
 
 
 def check_sizes(config: object, *names: str) -> None:
