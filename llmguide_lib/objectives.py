@@ -47,7 +47,7 @@ class Windows:
     """A long row of tokens cut into windows, in another order and with other cuts in each epoch.
 
     Args:
-        tokens: texts one after the other, each ended by an end token.
+        tokens: one row of ids (N,), texts one after the other with an end token between them.
         length: tokens in a window.
         batch_size: windows in a batch.
         seed: of the orders.
@@ -55,7 +55,7 @@ class Windows:
         ValueError: a size is not positive, tokens are not one row of integers, or not even one window long.
     """
 
-    def __init__(self, tokens: Int[Tensor, "N"], length: int, batch_size: int, seed: int = 0) -> None:
+    def __init__(self, tokens: Tensor, length: int, batch_size: int, seed: int = 0) -> None:
         for name, size in (("length", length), ("batch_size", batch_size)):
             if size < 1:
                 raise ValueError(f"{name} ({size}) must be positive")

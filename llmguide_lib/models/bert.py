@@ -103,7 +103,11 @@ class BERT(nn.Module):
         segments: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Scores (logits) of every token at each position, for masked words; arguments as in ``hidden``."""
-        return self.lm_head(self.mlm_transform(self.hidden(tokens, mask, segments)))
+        return self.scores(self.hidden(tokens, mask, segments))
+
+    def scores(self, states: Float[Tensor, "*n D"]) -> Float[Tensor, "*n V"]:
+        """The scores (logits) of every token for these final states."""
+        return self.lm_head(self.mlm_transform(states))
 
     def hidden(
         self,

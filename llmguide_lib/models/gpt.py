@@ -94,7 +94,11 @@ class GPT(nn.Module):
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Scores (logits) of the token that follows each position; arguments as in ``hidden``."""
-        return self.lm_head(self.hidden(tokens, mask, cache))
+        return self.scores(self.hidden(tokens, mask, cache))
+
+    def scores(self, states: Float[Tensor, "*n D"]) -> Float[Tensor, "*n V"]:
+        """The scores (logits) of every token for these final states."""
+        return self.lm_head(states)
 
     def hidden(
         self,

@@ -95,7 +95,11 @@ class ModernBERT(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"] | None = None) -> Float[Tensor, "B T V"]:
         """Scores (logits) of every token at each position, for masked words; arguments as in ``hidden``."""
-        return self.lm_head(self.mlm_transform(self.hidden(tokens, mask)))
+        return self.scores(self.hidden(tokens, mask))
+
+    def scores(self, states: Float[Tensor, "*n D"]) -> Float[Tensor, "*n V"]:
+        """The scores (logits) of every token for these final states."""
+        return self.lm_head(self.mlm_transform(states))
 
     def hidden(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"] | None = None) -> Float[Tensor, "B T D"]:
         """The final state of each position.

@@ -9,10 +9,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..objectives import cross_entropy
-from . import progress, state
+from . import state
 from .config import TrainConfig
 from .engine import Engine
 from .parallel import Workers
+from .progress import View, current_view
 from .records import Records
 
 Loss = Callable[[nn.Module, tuple], Tensor]
@@ -56,7 +57,7 @@ def train(
     workers, folder = Workers.here(), None if folder is None else Path(folder)
     with state.claimed(folder, workers):
         run = Run(Engine(model, config, loss), config, evaluate, folder)
-        view = progress.view()
+        view = current_view()
         try:
             run.evaluate_first()
             for micro_batches in _groups(batches, run.records.step, config.accumulate):
@@ -113,7 +114,7 @@ class Run:
         if self._due(self.config.save_every):
             self._save()
 
-    def show(self, view: progress.View) -> None:
+    def show(self, view: View) -> None:
         """What the reader sees; the time that it takes is not the run's."""
         view.update(self.records, self.progress())
         self._clock = time.perf_counter()

@@ -59,7 +59,7 @@ class Workers(NamedTuple):
             raise ValueError(f"a batch of {len(batch.targets)} rows cannot be shared by {self.size} processes")
         return type(batch)(*(None if part is None else part[self.rank :: self.size] for part in batch))
 
-    def total(self, number: float | Tensor) -> float:
+    def total(self, number: float | int | Tensor) -> float:
         """The sum of a number over all processes."""
         number = torch.as_tensor(number, dtype=torch.float64)
         if self.size > 1:
@@ -67,7 +67,7 @@ class Workers(NamedTuple):
             dist.all_reduce(number)
         return number.item()
 
-    def agree(self, number: float) -> float:
+    def agree(self, number: float | int) -> float:
         """The first process's number, for all: clocks differ."""
         return self.total(number if self.rank == 0 else 0.0)
 

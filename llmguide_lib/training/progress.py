@@ -6,13 +6,14 @@ In a notebook, ``llmguide_lib.notebook.start`` puts a live curve with a stop but
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, runtime_checkable
 
 from .records import Records
 
 LINE_SECONDS = 10.0
 
 
+@runtime_checkable
 class View(Protocol):
     """Shows a run; may set ``records.stopped``."""
 
@@ -53,6 +54,6 @@ def show_with(make: Callable[[], View]) -> None:
     _make = make
 
 
-def view() -> View:
+def current_view() -> View:
     """What shows the next run."""
     return _make()
