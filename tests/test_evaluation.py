@@ -396,9 +396,9 @@ def test_no_difference_at_all_is_no_evidence():
 
 
 def test_permutation_by_hand():
-    scores = torch.tensor([0.1, 0.2, 0.7])  # of eight choices of signs two reach the sum 1, whatever the rounding
-    p = paired_permutation(scores, torch.zeros(3), num_samples=4000)
-    assert p == pytest.approx(2 / 8, abs=0.03)
+    # The sum is 0.3; with 12 of the 16 choices of signs it is at least that, four of which round to less.
+    p = paired_permutation(torch.tensor([0.1, 0.2, 0.3, -0.3]), torch.zeros(4), num_samples=4000)
+    assert p == pytest.approx(12 / 16, abs=0.03)
 
 
 def test_mcnemar_by_hand():
