@@ -1,5 +1,6 @@
 """Evaluation: figures worked by hand, windows against brute force, tests and intervals by their false alarms."""
 
+import itertools
 import math
 import random
 import sys
@@ -32,6 +33,7 @@ from llmguide_lib.evaluation import (
     t_interval,
 )
 from llmguide_lib.models import BERT, GPT, BERTConfig, GPTConfig, Llama, LlamaConfig
+from llmguide_lib.objectives import Batch, MaskedTokens, Masking, Windows
 
 SIZES = {"vocab_size": 11, "max_seq_len": 6, "d_model": 8, "num_heads": 2, "num_layers": 2}
 
@@ -160,35 +162,31 @@ def test_an_empty_text_is_named():
         bits_per_byte(uniform(256), [""], lambda text: list(text.encode()), 0)
 
 
-def masked(tokens, share, mask_id):
-    """A batch maker: some tokens always read [MASK] and are asked for."""
-    chosen = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(0)) < share
-    return tokens.masked_fill(chosen, mask_id), torch.ones_like(chosen), tokens.masked_fill(~chosen, -100)
-
-
 def test_masked_accuracy_by_hand():
     always_two = Stub(lambda tokens: torch.tensor([0.0, 0.0, 1.0]).expand(*tokens.shape, 3))
-    real = torch.ones(1, 4, dtype=torch.bool)
+    real = torch.tensor([[True, True, True, False]])
     batches = [
-        (torch.tensor([[2, 2, 0, 2]]), real, torch.tensor([[-100, 2, 0, -100]])),
-        (torch.tensor([[1, 1, 1, 1]]), real, torch.tensor([[2, -100, -100, 1]])),
+        Batch(torch.tensor([[2, 2, 0, 2]]), torch.tensor([[-100, 2, 0, -100]]), real),
+        Batch(torch.tensor([[1, 1, 1, 1]]), torch.tensor([[2, -100, -100, 1]])),
     ]
     assert masked_accuracy(always_two, batches) == 2 / 4
+    assert [mask for _, mask in always_two.asked][1] is None and torch.equal(always_two.asked[0][1], real)
 
 
 def test_masked_accuracy_of_an_encoder_is_that_of_its_predictions():
-    model, tokens = loud(BERT(BERTConfig(**SIZES))), torch.randint(10, (50, 6))
-    read, real, targets = masked(tokens, 0.15, mask_id=10)
-    asked = targets != -100
-    expected = (model(read, real).argmax(-1)[asked] == tokens[asked]).double().mean().item()
-    assert masked_accuracy(model, [(read, real, targets)]) == pytest.approx(expected)
-    assert 0.1 < asked.double().mean() < 0.2
+    model, tokens = loud(BERT(BERTConfig(**SIZES))), torch.randint(10, (600,))
+    made = MaskedTokens(Windows(tokens, length=6, batch_size=20), Masking(0.15, 10, 11, shares=(1, 0)))
+    batches = list(itertools.islice(made, 4))
+    asked = torch.cat([batch.targets for batch in batches])
+    found = torch.cat([model(batch.tokens).argmax(-1) for batch in batches])
+    expected = (found == asked)[asked != -100].double().mean().item()
+    assert masked_accuracy(model, batches) == masked_accuracy(model, itertools.islice(made, 4)) == expected > 0
 
 
 def test_masked_accuracy_of_nothing_is_refused():
     tokens = torch.zeros(1, 4, dtype=torch.long)
     with pytest.raises(ValueError, match="batches must ask for at least one token: all targets are -100"):
-        masked_accuracy(uniform(3), [masked(tokens, 0.0, 2)])
+        masked_accuracy(uniform(3), [Batch(tokens, torch.full_like(tokens, -100))])
     with pytest.raises(ValueError, match="model is in training mode"):
         masked_accuracy(uniform(3).train(), [])
 

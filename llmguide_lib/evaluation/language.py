@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ..objectives import IGNORED, Batch
+
 Documents = Sequence[Sequence[int]]
-Batch = tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"], Int[Tensor, "B T"]]  # tokens, mask, targets
-IGNORED = -100  # the target of a position that does not count
 
 
 class _Window(NamedTuple):
@@ -106,18 +106,19 @@ def masked_accuracy(model: nn.Module, batches: Iterable[Batch]) -> float:
 
     Args:
         model: called as ``model(tokens, mask)``.
-        batches: tokens of which some are replaced, the mask of real ones, and targets: the original token where
-            it is asked for and -100 elsewhere. Who makes them decides how many are asked for, whether
-            they always read [MASK], and with which seed: only equal batches give comparable figures.
+        batches: such as ``itertools.islice(MaskedTokens(windows, Masking(...)), 50)``; without end they would be
+            scored without end. Their maker decides how many tokens are asked for, whether these always read
+            [MASK] (``shares=(1, 0)``), and with which seed: only equal batches give comparable figures.
     Raises:
         ValueError: not one token is asked for, or the model is in training mode.
     """
     _check_mode(model)
     device, right, asked = next(model.parameters()).device, 0, 0
-    for tokens, mask, targets in batches:
-        found = model(tokens.to(device), mask.to(device)).argmax(dim=-1).cpu() == targets.cpu()
+    for batch in batches:
+        mask = None if batch.mask is None else batch.mask.to(device)
+        found = model(batch.tokens.to(device), mask).argmax(dim=-1).cpu() == batch.targets.cpu()
         right += int(found.sum())  # no prediction equals -100
-        asked += int((targets != IGNORED).sum())
+        asked += int((batch.targets != IGNORED).sum())
     if not asked:
         raise ValueError("batches must ask for at least one token: all targets are -100, or there is no batch")
     return right / asked
