@@ -14,7 +14,7 @@ from .torch_choice import choose
 
 LAB = {"lab"}
 CLASSROOM = {"lab", "classroom"}
-TEST = {"lab", "dev", "classroom", "site", "hub"}
+TEST = {"lab", "dev", "classroom", "site", "hub", "evaluation"}
 LANGUAGES = {"en": "default", "zh": "zh_CN"}
 
 
