@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from llmguide_lib import files
 from llmguide_lib.corpora import (
     LIBRARIES,
     SPLITS,
@@ -404,7 +405,7 @@ def test_it_works_where_no_cache_can_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
     assert documentation("train", ["jinja2"])
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "full"))
-    monkeypatch.setattr(documents.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert documentation("train", ["jinja2"])
     assert list((tmp_path / "full").iterdir()) == []
 

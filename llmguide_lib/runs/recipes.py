@@ -1,24 +1,15 @@
-"""The long runs of the course: ``python -m llmguide_lib.runs gpt-course`` trains a model that the package ships.
+"""How the course models come about: sizes, what they read, how they are trained."""
 
-A run keeps its state in ``runs/NAME`` below the working directory (or ``--folder``) and goes on from there whenever it
-is started again. The two course models read the same tokens, of the documentation in ``corpora``.
-"""
-
-import argparse
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from . import runtime
-from .corpora import documentation
-from .corpora.storage import token_row
-from .models import Llama, LlamaConfig, ModernBERT, ModernBERTConfig
-from .objectives import (
+from ..corpora import documentation
+from ..models import Llama, LlamaConfig, ModernBERT, ModernBERTConfig
+from ..objectives import (
     IGNORED,
     Batch,
     MaskedTokens,
@@ -28,8 +19,8 @@ from .objectives import (
     cross_entropy,
     masked_cross_entropy,
 )
-from .tokenizers import BPETokenizer
-from .training import AdamW, Cosine, Muon, TrainConfig, train
+from ..tokenizers import BPETokenizer
+from ..training import AdamW, Cosine, Muon, TrainConfig
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|mask|>", "<|pad|>", "<|user|>", "<|assistant|>")
 VOCAB_SIZE, LENGTH = 2048, 256
@@ -77,7 +68,7 @@ def _encoder() -> ModernBERT:
     )  # fmt: skip
 
 
-def _masking(rate: float) -> Masking:
+def masking(rate: float) -> Masking:
     special = tuple(range(len(SPECIAL_TOKENS)))  # they have the first ids
     return Masking(rate, SPECIAL_TOKENS.index("<|mask|>"), VOCAB_SIZE, special=special)
 
@@ -96,7 +87,7 @@ def _bits_per_byte(row: Tensor, num_bytes: int) -> Callable[[nn.Module], dict[st
 
 def _masked_accuracy(row: Tensor, num_bytes: int) -> Callable[[nn.Module], dict[str, float]]:
     """Share of hidden tokens that are guessed, 15 % hidden, of every fourth window of the held-out row."""
-    batch = _masking(0.15)(_windows(row)[:, :-1], torch.Generator().manual_seed(0))
+    batch = masking(0.15)(_windows(row)[:, :-1], torch.Generator().manual_seed(0))
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         right = asked = 0
@@ -130,7 +121,7 @@ RECIPES = {
     ),
     "bert-course": Recipe(
         model=_encoder,
-        batches=lambda row: MaskedTokens(Windows(row, LENGTH, batch_size=16), _masking(0.3)),
+        batches=lambda row: MaskedTokens(Windows(row, LENGTH, batch_size=16), masking(0.3)),
         loss=masked_cross_entropy,
         evaluate=_masked_accuracy,
         config=TrainConfig(
@@ -142,37 +133,3 @@ RECIPES = {
         ),
     ),
 }
-
-
-def run(name: str, folder: Path) -> nn.Module:
-    """Trains a course model, or goes on with it.
-
-    Raises:
-        ValueError: no such recipe, or a folder that holds another run.
-    """
-    if name not in RECIPES:
-        raise ValueError(f"name ({name!r}) must be one of {', '.join(RECIPES)}")
-    recipe = RECIPES[name]
-    tokenizer = course_tokenizer()
-    texts = {split: [document.text for document in documentation(split)] for split in ("train", "validation")}
-    rows = {split: token_row(texts[split], tokenizer) for split in texts}
-    num_bytes = sum(len(text.encode()) for text in texts["validation"])
-    runtime.seed_everything(recipe.config.seed)
-    model = recipe.model().to(runtime.device())
-    evaluate = recipe.evaluate(rows["validation"], num_bytes)
-    train(model, recipe.batches(rows["train"]), recipe.config, loss=recipe.loss, evaluate=evaluate, folder=folder)
-    return model
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m llmguide_lib.runs", description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=sorted(RECIPES))
-    parser.add_argument("--folder", type=Path, help="where the state is kept; runs/NAME if not given")
-    options = parser.parse_args(arguments)
-    run(options.name, options.folder or Path("runs", options.name))
-    sys.stdout.write(f"{options.name} is trained.\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,231 @@
+"""What is measured of a course model when its run has ended, and how it is written down: a record and a model card."""
+
+import hashlib
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..corpora import coverage, manifest
+from ..evaluation import COMPRESSORS, bits_per_byte, compressed_bits_per_byte, counted_bits_per_byte
+from ..files import write_atomically
+from ..generation import Sample, Temperature, TopP, generate
+from ..objectives import IGNORED, Batch
+from ..tokenizers import BPETokenizer
+from ..training import Records
+from .recipes import LENGTH, RECIPES, masking
+
+Texts = dict[str, list[str]]
+PROMPTS = ("Returns", "Raises a ValueError if", "The number of", "Whether to", "This class")
+FAMILIES = {"gpt-course": "a decoder, of Llama's kind", "bert-course": "an encoder, of ModernBERT's kind"}
+SOURCES = "llmguide_lib/corpora"
+
+
+def measure(name: str, model: nn.Module, tokenizer: BPETokenizer, texts: Texts) -> dict:
+    """The figures of a model on the test documents, beside baselines on the same."""
+    return (_measure_decoder if name == "gpt-course" else _measure_encoder)(model, tokenizer, texts)
+
+
+def _measure_decoder(model: nn.Module, tokenizer: BPETokenizer, texts: Texts) -> dict:
+    end = tokenizer.token_to_id("<|endoftext|>")
+    train, test = ("\n\n".join(texts[split]) for split in ("train", "test"))
+    model_bits = {split: bits_per_byte(model, texts[split], tokenizer.encode, end) for split in ("validation", "test")}
+    seen = bits_per_byte(model, texts["train"][::20], tokenizer.encode, end)
+    samples = [_sample(model, tokenizer, end, prompt, seed) for seed, prompt in enumerate(PROMPTS)]
+    return {
+        "test_bits_per_byte": model_bits["test"],
+        "validation_bits_per_byte": model_bits["validation"],
+        "training_bits_per_byte": seen,
+        "baselines": {
+            "xz after the training text": compressed_bits_per_byte(test, COMPRESSORS["xz"], train),
+            "7 bytes counted (Kneser-Ney)": counted_bits_per_byte(test, train, 7),
+        },
+        "memorised": {
+            split: _memorised(model, tokenizer, end, texts[split]) for split in ("train", "test")
+        },
+        "samples": samples,
+    }  # fmt: skip
+
+
+def _sample(model: nn.Module, tokenizer: BPETokenizer, end: int, prompt: str, seed: int) -> str:
+    tokens = torch.tensor([[end, *tokenizer.encode(prompt)]])
+    written = generate(model, tokens, 60, sampler=Sample(Temperature(0.8), TopP(0.95), seed=seed))[0].tolist()[1:]
+    text = tokenizer.decode(written[: written.index(end)] if end in written else written)
+    return text[:200]
+
+
+def _memorised(model: nn.Module, tokenizer: BPETokenizer, end: int, texts: list[str], num: int = 200) -> float:
+    """Share of documents of which the model, given 24 tokens, writes the next 16 word for word (greedy)."""
+    rows = [ids for ids in map(tokenizer.encode, texts) if len(ids) >= 40]
+    chosen = torch.tensor([[end, *ids[:40]] for ids in rows[:: max(1, len(rows) // num)][:num]])
+    written = generate(model, chosen[:, :25], 16)
+    return (written[:, 25:] == chosen[:, 25:]).all(dim=1).double().mean().item()
+
+
+def _measure_encoder(model: nn.Module, tokenizer: BPETokenizer, texts: Texts) -> dict:
+    batches = {split: _masked_documents(tokenizer, texts[split]) for split in ("validation", "test")}
+    train = [tokenizer.encode(text) for text in texts["train"]]
+    counts = Counter(token for ids in train for token in ids)
+    follower: dict[int, Counter] = {}
+    for ids in train:
+        for left, right in pairwise(ids):
+            follower.setdefault(left, Counter())[right] += 1
+    top = counts.most_common(1)[0][0]
+    best = {left: counted.most_common(1)[0][0] for left, counted in follower.items()}
+    tokens, targets = (torch.cat([getattr(batch, part).flatten() for batch in batches["test"]]) for part in
+                       ("tokens", "targets"))  # fmt: skip
+    asked = (targets != IGNORED).nonzero().flatten()
+    left = tokens[(asked - 1).clamp(min=0)].tolist()
+    answers = targets[asked].tolist()
+    mask_id = tokenizer.token_to_id("<|mask|>")
+    return {
+        "test_masked_accuracy": _accuracy(model, batches["test"]),
+        "validation_masked_accuracy": _accuracy(model, batches["validation"]),
+        "baselines": {
+            "most frequent token": sum(answer == top for answer in answers) / len(answers),
+            "most frequent after the token before": sum(
+                answer == (top if at == mask_id else best.get(at, top))
+                for at, answer in zip(left, answers, strict=True)
+            )
+            / len(answers),
+        },
+        "fills": _fills(model, tokenizer),
+    }
+
+
+def _masked_documents(tokenizer: BPETokenizer, texts: Sequence[str]) -> list[Batch]:
+    """The documents one after the other, cut into windows, with 15 % of the tokens hidden, the same in each call."""
+    end = tokenizer.token_to_id("<|endoftext|>")
+    row = torch.tensor([id for text in texts for id in [end, *tokenizer.encode(text)]])
+    rows = row[: len(row) // LENGTH * LENGTH].unflatten(0, (-1, LENGTH))
+    generator = torch.Generator().manual_seed(0)
+    return [masking(0.15)(part, generator) for part in rows.split(32)]
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, batches: list[Batch]) -> float:
+    right = asked = 0
+    for batch in batches:
+        chosen = batch.targets != IGNORED
+        guesses = model.scores(model.hidden(batch.tokens)[chosen]).argmax(dim=-1)
+        right, asked = right + int((guesses == batch.targets[chosen]).sum()), asked + int(chosen.sum())
+    return right / asked
+
+
+@torch.no_grad()
+def _fills(model: nn.Module, tokenizer: BPETokenizer) -> list[str]:
+    """Sentences of our own with a hole, and the three tokens that fill it best."""
+    sentences = (
+        "Returns the<|mask|> of elements in the list.",
+        "If the file does not<|mask|>, an error is raised.",
+        "The first argument<|mask|> be a string.",
+        "Convert the array<|mask|> a list of integers.",
+        "The cat sat on the<|mask|> and slept.",
+    )
+    lines = []
+    for sentence in sentences:
+        tokens = torch.tensor([tokenizer.encode(sentence, allowed_special="all")])
+        hole = int((tokens[0] == tokenizer.token_to_id("<|mask|>")).nonzero()[0])
+        found = model(tokens)[0, hole].softmax(dim=-1).topk(3)
+        shown = ", ".join(
+            f"{tokenizer.decode([id])!r} {share:.0%}"
+            for share, id in zip(found.values.tolist(), found.indices.tolist(), strict=True)
+        )
+        lines.append(f"{sentence} -> {shown}")
+    return lines
+
+
+def record(name: str, model: nn.Module, records: Records, measured: dict) -> dict:
+    """Everything about a run that is not weights."""
+    return {
+        "command": f"python -m llmguide_lib.runs {name}",
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "corpus": {"hash": corpus_hash(), "share_found": round(coverage().share, 4)},
+        "model": str(model.config),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "recipe": RECIPES[name].config.facts(),
+        "steps": records.step,
+        "training_seconds": round(records.seconds),
+        "targets": records.targets,
+        "measured": measured,
+        "curve": [row for row in records.rows if row["step"] % 50 == 0],
+    }
+
+
+def corpus_hash() -> str:
+    """Names the corpus: the hash of the list of its documents."""
+    listed = json.dumps({library: list(listing) for library, listing in manifest.load().items()}, sort_keys=True)
+    return hashlib.sha256(listed.encode()).hexdigest()[:16]
+
+
+def write(path: Path, content: dict) -> None:
+    """Writes a record."""
+    write_atomically(path, [(json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()])
+
+
+def card(name: str, content: dict) -> str:
+    """The model card, in Markdown."""
+    measured = content["measured"]
+    figures = {key: value for key, value in measured.items() if isinstance(value, float)}
+    rows = [f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in (figures | measured["baselines"]).items()]
+    examples = [f"- {line}".replace("\n", " / ") for line in measured.get("samples", measured.get("fills"))]
+    memorised = measured.get("memorised")
+    lines = [
+        f"# {name}",
+        "",
+        f"{content['parameters'] / 1e6:.1f} million parameters: {FAMILIES[name]}, with the course's tokenizer of "
+        "2,048 tokens. Written by the command below; every figure here comes from it.",
+        "",
+        f"    {content['command']}",
+        "",
+        "## Trained on",
+        "",
+        f"Documentation of {', '.join(manifest.load())}, cleaned to plain English prose, read from an installation of "
+        f"these libraries ({SOURCES}; corpus {content['corpus']['hash']}, {content['corpus']['share_found']:.0%} of it "
+        "found). Versions, licences (all permissive) and copyright holders: NOTICE at the top of the repository. "
+        "Held-out documents come from other modules than the training documents, and near-duplicates are left out.",
+        "",
+        "## How",
+        "",
+        f"{content['steps']:,} steps, {content['targets'] / 1e6:.1f} million targets, "
+        f"{content['training_seconds'] / 60:.0f} minutes on {content['machine']}.",
+        "",
+        *(f"- {key}: {value}" for key, value in content["recipe"].items()),
+        "",
+        "## How good",
+        "",
+        "| on the held-out documents | |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
+    if memorised:
+        lines += [
+            "Memorised: given 24 tokens of a document, the model writes the next 16 word for word for "
+            f"{memorised['train']:.1%} of training documents and {memorised['test']:.1%} of held-out ones "
+            "(formulas of documentation that recur everywhere).",
+            "",
+        ]
+    lines += [
+        "## What it writes" if "samples" in measured else "## What it fills in",
+        "",
+        "The first tries with fixed seeds, good and bad, none left out:" if "samples" in measured else
+        "Sentences made up for this purpose, the last one far from what it has read:",
+        "",
+        *examples,
+        "",
+        "## Limits",
+        "",
+        "It knows the style of Python documentation and little else: no facts can be relied on, no other language, no "
+        "code, no instructions. What it says about a library may be wrong even where it sounds right. It reads at most "
+        f"{LENGTH} tokens. It was made for teaching and is of no use for anything that matters.",
+        "",
+    ]  # fmt: skip
+    return "\n".join(lines)
