@@ -132,14 +132,12 @@ def test_the_catalogues_are_read_as_the_standard_library_reads_them(here):
 
 
 def test_the_installed_pairs_are_as_many_as_the_docstring_says(here):
-    import babel
-    import sphinx
-
-    if (babel.__version__, sphinx.__version__, importlib.metadata.version("jupyterlab_language_pack_zh_CN")) != (
-        "2.18.0",
-        "9.0.4",
-        "4.5.post3",
-    ):
+    counted = {"babel": "2.18.0", "sphinx": "9.0.4", "jupyterlab_language_pack_zh_CN": "4.5.post3"}
+    try:
+        versions = {name: importlib.metadata.version(name) for name in counted}
+    except importlib.metadata.PackageNotFoundError as error:
+        pytest.skip(f"{error} is not installed")
+    if versions != counted:
         pytest.skip("other versions than those that were counted")
     stated = [int(number.replace(",", "")) for number in re.findall(r"\d,?\d{2,}", translation_pairs.__doc__)]
     sizes = [len(here[split]) for split in SPLITS]
@@ -190,12 +188,10 @@ def test_another_version_leaves_every_text_in_its_split(only):
     path = only(PACK, texts)
     before = {pair.english: split for split in SPLITS for pair in translation_pairs(split, ["jupyterlab"])}
     translation._splits.cache_clear()
-    path.unlink()
-    path.parent.joinpath("other.mo").touch()
     catalogue = Catalog(locale="zh_CN")
     for english, chinese in [*list(texts.items())[3:][::-1], ("An entirely new sentence", "新句子")]:
         catalogue.add(english, chinese)
-    with path.parent.joinpath("other.mo").open("wb") as stream:
+    with path.open("wb") as stream:
         write_mo(stream, catalogue)
     after = {pair.english: split for split in SPLITS for pair in translation_pairs(split, ["jupyterlab"])}
     common = before.keys() & after.keys()

@@ -136,7 +136,8 @@ class Neighbours:
         """The largest share, over all texts taken in, that the common 4-grams have in those of both, 0 to 1."""
         own = _ngrams(split_key(text))
         common = Counter(key for ngram in own for key in self._texts_of.get(ngram, ()))
-        return max((both / (len(own | self._ngrams[key])) for key, both in common.items()), default=0.0)
+        shares = (both / (len(own) + len(self._ngrams[key]) - both) for key, both in common.items())
+        return max(shares, default=0.0)
 
 
 def _ngrams(key: str) -> set[str]:
