@@ -14,7 +14,8 @@ from llmguide_lib.tokenizers import BPETokenizer
 from llmguide_lib.training import TrainConfig
 
 SENTENCE = (
-    "Returns the number of {0} in the list, or None if there is none of them. Raises an error if {0} is empty, is no list, or holds "
+    "Returns the number of {0} in the list, or None if there is none of them. "
+    "Raises an error if {0} is empty, is no list, or holds "
     "something that cannot be counted at all, such as a number below zero, a text or another list."
 )
 TEXTS = [SENTENCE.format(thing) for thing in "abcdefgh"] * 12

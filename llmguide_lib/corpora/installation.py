@@ -1,6 +1,7 @@
 """The docstrings of installed libraries, read from their source files with ``ast``: nothing is imported or run."""
 
 import ast
+import importlib
 import importlib.machinery
 import importlib.metadata
 import os
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 # Library -> its top-level package. All come with the smallest installation of the course; licences are in NOTICE.
 PACKAGES = {
@@ -61,15 +63,34 @@ def locate(library: str) -> Reading:
     """Finds the folder and version of an installed library; both None where it is not installed."""
     if library == "stdlib":
         return Reading(".".join(map(str, sys.version_info[:3])), Path(sysconfig.get_path("stdlib")))
-    # The path finder and not importlib.util.find_spec, which trusts whatever a running process calls by this name.
-    spec = importlib.machinery.PathFinder.find_spec(PACKAGES[library])
-    if spec is None or not spec.submodule_search_locations:
+    folder = package_folder(PACKAGES[library])
+    if folder is None:
         return Reading()
     try:
         version = importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         version = "unknown"
-    return Reading(version, Path(list(spec.submodule_search_locations)[0]))
+    return Reading(version, folder)
+
+
+def package_folder(package: str) -> Path | None:
+    """The folder of an installed package, which is not imported for it; None where it is not installed."""
+    # The path finder and not importlib.util.find_spec, which trusts whatever a running process calls by this name.
+    spec = importlib.machinery.PathFinder.find_spec(package)
+    locations = list((spec and spec.submodule_search_locations) or [])
+    return Path(locations[0]) if locations else None
+
+
+def imported(module: str, extra: str) -> ModuleType:
+    """An optional package's module.
+
+    Raises:
+        ValueError: the package is not installed; says which extra has it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"{module.partition('.')[0]} is not installed; the extra {extra} has it") from error
 
 
 def docstrings(library: str, reading: Reading) -> Iterator[Docstring]:
