@@ -23,8 +23,8 @@ def topics() -> list[Document]:
     file = folder.joinpath(*_MODULE.split(".")).with_suffix(".py")
     try:
         tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError) as error:
+        (table,) = [n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Dict)]
+    except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"topics: this Python has no readable {_MODULE}: {error}") from error
-    table = next(node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict))
     rows = sorted(ast.literal_eval(table).items())
     return [Document("stdlib", _MODULE, name, text) for name, raw in rows if (text := clean(raw))]
