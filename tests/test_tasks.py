@@ -33,7 +33,8 @@ from llmguide_lib.corpora import (
     without_names,
 )
 from llmguide_lib.corpora import __main__ as command
-from llmguide_lib.corpora.documents import CACHE_VARIABLE, Document
+from llmguide_lib.corpora.cache import CACHE_VARIABLE
+from llmguide_lib.corpora.documents import Document
 from llmguide_lib.corpora.prose import clean, sentences
 from llmguide_lib.corpora.records import Record
 
