@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from llmguide_lib import files
 from llmguide_lib.corpora import (
     LIBRARIES,
     SPLITS,
@@ -405,7 +404,7 @@ def test_it_works_where_no_cache_can_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
     assert documentation("train", ["jinja2"])
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "full"))
-    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert documentation("train", ["jinja2"])
     assert list((tmp_path / "full").iterdir()) == []
 

@@ -1,4 +1,6 @@
-"""``python -m llmguide_lib.corpora`` says how much of the corpus this installation has; ``write`` renews the manifest.
+"""``python -m llmguide_lib.corpora`` says how much of the corpus this installation has.
+
+With ``tasks`` it says how many examples the tasks have, and with ``write`` it renews the manifest:
 
     python -m llmguide_lib.corpora write --stdlib .../lib/python3.11 .../lib/python3.12 .../lib/python3.13
 
@@ -8,10 +10,11 @@ each of them has all of it.
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import installation, manifest
+from . import installation, manifest, tasks
 from .documents import coverage
 from .prose import clean
 from .splits import SPLITS, split_of, without_leakage
@@ -72,16 +75,27 @@ def _common(
     return records, ", ".join(sorted(versions))
 
 
+def task_sizes() -> Iterator[str]:
+    """A line for each task: the sizes of its parts, and how often the most frequent answer is right in the test."""
+    for task in tasks.TASKS:
+        parts = {split: task(split) for split in SPLITS}
+        sizes = ", ".join(f"{split} {len(examples):,}" for split, examples in parts.items())
+        ((_, most),) = Counter(example[-1] for example in parts["test"]).most_common(1)
+        yield f"{task.__name__}: {sizes}; the most frequent answer is {most / len(parts['test']):.1%} of the test"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m llmguide_lib.corpora", description=__doc__.splitlines()[0])
-    parser.add_argument("command", nargs="?", choices=["coverage", "write"], default="coverage")
+    parser.add_argument("command", nargs="?", choices=["coverage", "tasks", "write"], default="coverage")
     parser.add_argument("--stdlib", nargs="*", type=Path, default=[], help="library folders of other Pythons")
     options = parser.parse_args(arguments)
     if options.command == "write":
         target = Path(__file__).resolve().parent.parent / "data" / manifest.FILE
         target.write_text(manifest.dump(listings(options.stdlib)), encoding="utf-8", newline="\n")
         manifest.load.cache_clear()
+    if options.command == "tasks":
+        sys.stdout.writelines(f"{line}\n" for line in task_sizes())
     for library, listing in manifest.load().items():
         sizes = ", ".join(f"{split} {len(listing.hashes[split])}" for split in SPLITS)
         sys.stdout.write(f"{library} {listing.version}: {sizes}\n")

@@ -3,11 +3,13 @@
 import contextlib
 import functools
 import hashlib
+import inspect
 import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..files import write_atomically
 from . import installation, manifest
@@ -26,6 +28,14 @@ class Document:
     module: str
     name: str
     text: str
+
+    @classmethod
+    def of(cls, library: str, docstring: installation.Docstring, text: str) -> "Document":
+        """What the corpus holds of a docstring with this cleaned text."""
+        return cls(library, docstring.module, docstring.name, text)
+
+
+Row = TypeVar("Row", bound=Document)
 
 
 @dataclass(frozen=True)
@@ -131,16 +141,21 @@ def documentation(split: str = "train", libraries: Sequence[str] | None = None) 
         >>> documentation("validation", ["stdlib"])[0].library
         'stdlib'
     """
+    return listed(Document, split, libraries)
+
+
+def listed(row: type[Row], split: str, libraries: Sequence[str] | None) -> list[Row]:
+    """What ``documentation`` does, for a row that may hold more than a Document."""
     if split not in SPLITS:
         raise ValueError(f"split ({split!r}) must be one of {', '.join(SPLITS)}")
-    corpus = [_documents(library) for library in _checked(libraries)]
+    corpus = [_rows(row, library) for library in _checked(libraries)]
     report = Coverage(tuple(coverage for _, coverage in corpus))
     if not report.found:
         raise ValueError(f"libraries ({', '.join(c.library for c in report.libraries)}): {report.sentence()}")
     if report.found < report.listed:
-        warnings.warn(report.sentence(), stacklevel=2)
-    listed = [(documents, hashed) for documents, c in corpus for hashed in manifest.load()[c.library].hashes[split]]
-    return [documents[hashed] for documents, hashed in listed if hashed in documents]
+        warnings.warn(report.sentence(), stacklevel=3)
+    hashes = [(rows, hashed) for rows, c in corpus for hashed in manifest.load()[c.library].hashes[split]]
+    return [rows[hashed] for rows, hashed in hashes if hashed in rows]
 
 
 def coverage(libraries: Sequence[str] | None = None) -> Coverage:
@@ -149,7 +164,7 @@ def coverage(libraries: Sequence[str] | None = None) -> Coverage:
     Raises:
         ValueError: an unknown library.
     """
-    return Coverage(tuple(_documents(library)[1] for library in _checked(libraries)))
+    return Coverage(tuple(_rows(Document, library)[1] for library in _checked(libraries)))
 
 
 def _cause(library: LibraryCoverage, words: dict[str, str]) -> str:
@@ -170,61 +185,62 @@ def _checked(libraries: Sequence[str] | None) -> list[str]:
     return [library for library in LIBRARIES if library in libraries]
 
 
-def _documents(library: str) -> tuple[dict[str, Document], LibraryCoverage]:
-    """The listed documents that are installed, by hash."""
+def _rows(row: type[Row], library: str) -> tuple[dict[str, Row], LibraryCoverage]:
+    """What is listed and installed, by hash."""
     reading = installation.locate(library)
-    return _read(library, reading.version, reading.directory, cache_directory())
+    return _read(row, library, reading.version, reading.directory, cache_directory())
 
 
-@functools.lru_cache(maxsize=2 * len(LIBRARIES))
+@functools.lru_cache(maxsize=4 * len(LIBRARIES))
 def _read(
-    library: str, version: str | None, directory: Path | None, cache: Path
-) -> tuple[dict[str, Document], LibraryCoverage]:
+    row: type[Row], library: str, version: str | None, directory: Path | None, cache: Path
+) -> tuple[dict[str, Row], LibraryCoverage]:
     """From the cache or, failing that, from the installation. Keeps the answer for the next call of this process."""
     listing = manifest.load()[library]
-    file = cache / f"documentation-{library}-{_key(library, version, directory)}.json"
+    file = cache / f"{row.__name__.lower()}s-{library}-{_key(row, library, version, directory)}.json"
     reading = installation.Reading(version, directory)
-    documents = _stored(file, library)
-    if documents is None:
-        documents = _installed(library, reading)
+    rows = _stored(row, file, library)
+    if rows is None:
+        rows = _installed(row, library, reading)
         if not reading.unreadable:  # what hides a file may be gone tomorrow
-            _store(file, documents)
-    found = LibraryCoverage(library, version, listing.version, len(documents), listing.size, tuple(reading.unreadable))
-    return documents, found
+            _store(file, rows)
+    found = LibraryCoverage(library, version, listing.version, len(rows), listing.size, tuple(reading.unreadable))
+    return rows, found
 
 
-def _installed(library: str, reading: installation.Reading) -> dict[str, Document]:
-    found: dict[str, Document] = {}
-    listed = _listed(library)
+def _installed(row: type[Row], library: str, reading: installation.Reading) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    wanted = _wanted(library)
     for docstring in installation.docstrings(library, reading):
         text = clean(docstring.text)
         hashed = manifest.text_hash(text)
-        if hashed in listed:
-            found.setdefault(hashed, Document(library, docstring.module, docstring.name, text))
+        if hashed in wanted and hashed not in found:
+            found[hashed] = row.of(library, docstring, text)
     return found
 
 
-def _listed(library: str) -> set[str]:
+def _wanted(library: str) -> set[str]:
     return {hashed for hashes in manifest.load()[library].hashes.values() for hashed in hashes}
 
 
-def _key(library: str, version: str | None, directory: Path | None) -> str:
-    """Changes with the manifest and with the installation."""
-    identity = repr((manifest.load()[library], version, str(directory)))
+def _key(row: type[Row], library: str, version: str | None, directory: Path | None) -> str:
+    """Changes with the manifest, with the installation, and with the code that reads it."""
+    reader = map(inspect.getsource, (installation, inspect.getmodule(row)))
+    identity = repr((manifest.load()[library], version, str(directory), *reader))
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def _stored(file: Path, library: str) -> dict[str, Document] | None:
+def _stored(row: type[Row], file: Path, library: str) -> dict[str, Row] | None:
     """What the cache holds; None where there is nothing or where a text is not one of the listed ones."""
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
-        documents = [Document(*row) for row in rows]
+        documents = [row(*values) for values in rows]
         found = {manifest.text_hash(document.text): document for document in documents}
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return found if isinstance(rows, list) and found.keys() <= _listed(library) else None
+    return found if isinstance(rows, list) and found.keys() <= _wanted(library) else None
 
 
-def _store(file: Path, documents: dict[str, Document]) -> None:
+def _store(file: Path, rows: dict[str, Row]) -> None:
     with contextlib.suppress(OSError):  # where nothing can be written, it works without
-        write_atomically(file, [json.dumps([astuple(document) for document in documents.values()]).encode()])
+        write_atomically(file, [json.dumps([astuple(row) for row in rows.values()]).encode()])

@@ -37,17 +37,21 @@ _SKIPPED = frozenset(
     "test tests distutils ensurepip idlelib lib2to3 tkinter turtledemo _internal _vendor vendor externals "
     "site-packages dist-packages __pycache__".split()
 )
+OBJECT_KINDS = ("module", "class", "method", "property", "function", "builtin")
 # Functions that attach documentation to objects written in C: add_docstr(torch.abs, "..."), add_newdoc("numpy", ...).
 _ATTACHING = ("add_docstr", "add_newdoc")
 
 
 @dataclass(frozen=True)
 class Docstring:
-    """One docstring as it stands in a source file; ``name`` is empty for a module's own."""
+    """One docstring as it stands in a source file, and what it documents; ``name`` is empty for a module's own."""
 
     module: str
     name: str
     text: str
+    kind: str = field(default="module", compare=False)  # one of OBJECT_KINDS
+    node: ast.AST | None = field(default=None, compare=False, repr=False)
+    lines: list[bytes] = field(default_factory=list, compare=False, repr=False)  # of the whole file
 
 
 @dataclass
@@ -106,7 +110,8 @@ def docstrings(library: str, reading: Reading) -> Iterator[Docstring]:
         tree = _parse(source)
         if tree is not None:
             parts = [PACKAGES[library], *path.relative_to(reading.directory).with_suffix("").parts]
-            yield from _in_tree(tree, ".".join(part for part in parts if part not in ("", "__init__")))
+            lines = source.replace(b"\r\n", b"\n").split(b"\n")
+            yield from _in_tree(tree, ".".join(part for part in parts if part not in ("", "__init__")), lines)
 
 
 def _sources(reading: Reading) -> Iterator[Path]:
@@ -126,20 +131,29 @@ def _parse(source: bytes) -> ast.Module | None:
             return None
 
 
-def _in_tree(tree: ast.Module, module: str) -> Iterator[Docstring]:
-    waiting: list[tuple[ast.AST, str]] = [(tree, "")]
+def _in_tree(tree: ast.Module, module: str, lines: list[bytes]) -> Iterator[Docstring]:
+    waiting: list[tuple[ast.AST, str, str]] = [(tree, "", "module")]
     while waiting:
-        node, name = waiting.pop()
+        node, name, kind = waiting.pop()
         text = ast.get_docstring(node, clean=False)
         if text:
-            yield Docstring(module, name, text)
+            yield Docstring(module, name, text, kind, node, lines)
         inner = []
         for child in _statements(node):
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                inner.append((child, f"{name}.{child.name}".lstrip(".")))
+                inner.append((child, f"{name}.{child.name}".lstrip("."), _kind(child, node)))
             elif isinstance(child, ast.Expr) and isinstance(child.value, ast.Call):
                 yield from _attached(child.value, module)
         waiting.extend(reversed(inner))
+
+
+def _kind(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, owner: ast.AST) -> str:
+    if isinstance(node, ast.ClassDef):
+        return "class"
+    if not isinstance(owner, ast.ClassDef):
+        return "function"
+    decorators = [getattr(decorator, "attr", getattr(decorator, "id", "")) for decorator in node.decorator_list]
+    return "property" if any(name.endswith("property") for name in decorators) else "method"
 
 
 def _statements(node: ast.AST) -> Iterator[ast.stmt]:
@@ -162,7 +176,7 @@ def _attached(call: ast.Call, module: str) -> Iterator[Docstring]:
         first = call.args[0]
         names = [ast.unparse(first)] if isinstance(first, ast.Attribute) else list(_strings(first))
         names += [other for other in texts if other is not text and other.isidentifier()]
-        yield Docstring(module, ".".join(names), text)
+        yield Docstring(module, ".".join(names), text, "builtin")
 
 
 def _strings(node: ast.AST) -> Iterator[str]:

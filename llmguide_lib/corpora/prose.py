@@ -52,6 +52,16 @@ def clean(docstring: str) -> str:
     return text if len(re.findall(r"[A-Za-z]{2,}", text)) >= 8 else ""
 
 
+def sentences(paragraph: str) -> list[str]:
+    """The sentences of a paragraph of prose.
+
+    Example:
+        >>> sentences("It ends. Here, e.g. with a stop.")
+        ['It ends.', 'Here, e.g. with a stop.']
+    """
+    return _SENTENCE_END.split(paragraph.strip())
+
+
 def _paragraphs(lines: list[str]) -> list[str]:
     """Joins the lines of each paragraph, list item and parameter; leaves out what is not prose."""
     found: list[list[str]] = [[]]
@@ -148,8 +158,9 @@ def _plain(paragraph: str) -> str:
     """Removes inline markup, then the sentences that are not plain text."""
     for pattern, replacement in _INLINE:
         paragraph = pattern.sub(replacement, paragraph)
-    sentences = _SENTENCE_END.split(paragraph.strip())
-    kept = [sentence for sentence in sentences if not _UNREADABLE.search(sentence) and not sentence.endswith(":")]
+    kept = [
+        sentence for sentence in sentences(paragraph) if not _UNREADABLE.search(sentence) and not sentence.endswith(":")
+    ]
     return " ".join(kept)
 
 
