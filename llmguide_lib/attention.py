@@ -104,7 +104,8 @@ def attention(
     A query that may attend to no key gets weights and output zero, and no gradient.
 
     Args:
-        query, key, value: leading dimensions broadcast; the value may be of another width than the key.
+        query, key, value: leading dimensions broadcast; the value may be of another width than the key. Where the
+            third axis from the end is shorter in key and value, each of them serves neighbouring heads of the query.
         mask: True where query t may attend to key s; None means everywhere.
         bias: added to the scaled scores (relative positions).
         scale: what the scores are multiplied by; None means 1 / sqrt(d_k).
@@ -117,6 +118,7 @@ def attention(
     Source: Vaswani et al. 2017, equation 1.
     """
     _check_shapes(query, key, value, mask)
+    key, value = _for_each_head(query, key), _for_each_head(query, value)
     scores = query @ key.mT * _scale(query, scale)  # (..., T, S)
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
@@ -150,8 +152,10 @@ def fused_attention(
         seen = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, lowest)
     else:
         seen = mask
+    if seen is not None and query.is_cuda:  # with a mask the GPU's kernels know no grouped heads
+        key, value = _for_each_head(query, key), _for_each_head(query, value)
     output = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=seen, dropout_p=dropout, scale=_scale(query, scale)
+        query, key, value, seen, dropout, scale=_scale(query, scale), enable_gqa=_grouped(query, key)
     )
     if mask is not None:
         output = output.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
@@ -179,8 +183,10 @@ def causal_attention(
     num_queries, num_keys = query.shape[-2], key.shape[-2]
     if mask is None and bias is None and num_queries == num_keys:
         _check_shapes(query, key, value, None)
-        scale = _scale(query, scale)
-        return F.scaled_dot_product_attention(query, key, value, None, dropout, is_causal=True, scale=scale), None
+        output = F.scaled_dot_product_attention(
+            query, key, value, None, dropout, True, scale=_scale(query, scale), enable_gqa=_grouped(query, key)
+        )
+        return output, None
     if num_queries > 1:  # one query is the last position and may see everything
         past = causal_mask(num_queries, num_keys, device=query.device)
         mask = past if mask is None else past & mask
@@ -371,9 +377,6 @@ class MultiHeadAttention(nn.Module):
             query, key = rotate(query), rotate(key)
         if cache is not None:
             key, value = cache.append(layer, key, value)
-        repeats = self.num_heads // self.num_kv_heads
-        if repeats > 1:  # head h reads key-value head h // repeats
-            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
         return query, key, value
 
     def _split(self, x: Tensor, num_heads: int) -> Tensor:
@@ -398,6 +401,16 @@ def _per_head(mask: Tensor | None) -> Tensor | None:
     if mask.ndim == 3:
         return mask[:, None]
     raise ValueError(f"mask {tuple(mask.shape)} must have the shape (T, S), (B, T, S) or (B, H, T, S)")
+
+
+def _grouped(query: Tensor, key: Tensor) -> bool:
+    """Whether several heads of the query share one of the key."""
+    return query.ndim > 3 and key.ndim > 3 and query.shape[-3] > key.shape[-3]
+
+
+def _for_each_head(query: Tensor, x: Tensor) -> Tensor:
+    """Keys or values once for each head of the query: its head h reads their head h // repeats."""
+    return x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3) if _grouped(query, x) else x
 
 
 def _scale(query: Tensor, scale: float | None) -> float:

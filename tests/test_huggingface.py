@@ -16,7 +16,7 @@ from transformers.models.qwen2 import modeling_qwen2  # noqa: E402
 from transformers.models.qwen3 import modeling_qwen3  # noqa: E402
 
 from llmguide_lib import attention, positions  # noqa: E402
-from llmguide_lib.attention import KVCache, MultiHeadAttention, causal_mask, fused_attention  # noqa: E402
+from llmguide_lib.attention import KVCache, MultiHeadAttention, causal_attention, causal_mask, fused_attention  # noqa: E402
 from llmguide_lib.huggingface import FAMILIES, from_hf, to_hf  # noqa: E402
 from llmguide_lib.layers import FeedForward  # noqa: E402
 from llmguide_lib.models import GPT, GPTConfig, Seq2SeqConfig, Seq2SeqTransformer, bert, gpt, llama  # noqa: E402
@@ -220,7 +220,12 @@ def leak(query, key, value, mask=None, **more):
 
 def interleaved(self, x):
     turned = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
-    return x * self.cos + turned * self.sin
+    return x * self.cos + turned * torch.cat([self.sin.chunk(2, dim=-1)[1]] * 2, dim=-1)
+
+
+def repeated_in_turn(query, key, value, mask=None, **more):
+    repeats = query.shape[1] // key.shape[1]
+    return causal_attention(query, key.repeat(1, repeats, 1, 1), value.repeat(1, repeats, 1, 1), mask, **more)
 
 
 def every(model, kind):
@@ -270,10 +275,7 @@ BUGS = {
     "no biases": ("qwen2", drop_biases),
     "rotary pairs of neighbours": ("llama", patched(positions.Rotation, "__call__", interleaved)),
     "rotary base": ("llama", lambda model: setattr(model.rotary, "rope_theta", 101.0)),
-    "key-value heads repeated in turn": (
-        "llama",
-        patched(torch.Tensor, "repeat_interleave", lambda x, repeats, dim: x.repeat(1, repeats, 1, 1)),
-    ),
+    "key-value heads repeated in turn": ("llama", set_all(MultiHeadAttention, core=repeated_in_turn)),
     "heads not normalised": ("qwen3", set_all(MultiHeadAttention, query_norm=nn.Identity())),
     "no gate": ("llama", set_all(llama.GatedFeedForward, activation=nn.Identity())),
 }
