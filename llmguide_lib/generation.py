@@ -7,6 +7,7 @@ A *model* is called as ``model(tokens, mask, cache) -> logits`` and has ``config
 A *filter* is any function ``(logits, tokens) -> logits``: it may forbid tokens with -inf, and so constrain the output.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
@@ -15,9 +16,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .attention import KVCache
+from .packing import packed
 
 Filter = Callable[[Tensor, Tensor], Tensor]
 NEVER = -torch.inf
+WORTH_PACKING = 16  # new tokens from which on laying out the matrices saves more time than it takes
 
 
 # -- filters ----------------------------------------------------------------------------------------------------------
@@ -239,8 +242,8 @@ class Conditioned:
 
     def select(self, rows: Int[Tensor, "N"]) -> "Conditioned":
         """The same model with the sources of these texts, as beam search repeats them."""
-        chosen = object.__new__(Conditioned)
-        chosen.model, chosen.config, chosen.encoded = self.model, self.config, self.encoded[rows]
+        chosen = copy.copy(self)
+        chosen.encoded = self.encoded[rows]
         chosen.source_mask = None if self.source_mask is None else self.source_mask[rows]
         return chosen
 
@@ -295,6 +298,8 @@ def _steps(
     cache: bool,
 ) -> Iterator[Tensor]:
     memory = KVCache(model.config.num_layers, tokens.shape[1] + max_new_tokens) if cache else None
+    if cache and max_new_tokens >= WORTH_PACKING:
+        model = _packed(model, len(tokens))
     start, fed = tokens.shape[1], tokens
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     for _ in range(max_new_tokens):
@@ -360,6 +365,15 @@ def _check_request(model: Callable[..., Tensor], tokens: Tensor, max_new_tokens:
         )
 
 
+def _packed(model: Callable[..., Tensor], num_rows: int) -> Callable[..., Tensor]:
+    """The model with matrices laid out for so many rows; whatever is no module stays as it is."""
+    if isinstance(model, Conditioned):
+        twin = copy.copy(model)
+        twin.model = packed(model.model, num_rows)
+        return twin
+    return packed(model, num_rows) if isinstance(model, nn.Module) else model
+
+
 def _check_logits(logits: Tensor) -> None:
     if logits.isnan().any():
         raise ValueError("model gives NaN scores: its weights hold NaN, or they overflowed")
@@ -402,6 +416,8 @@ def beam_search(
     if len(tokens) != 1:
         raise ValueError(f"tokens {tuple(tokens.shape)} must be one text: (1, T)")
     memory = KVCache(model.config.num_layers, tokens.shape[1] + max_new_tokens)
+    if max_new_tokens >= WORTH_PACKING:
+        model = _packed(model, num_beams)
     beams, scores, fed = tokens, torch.zeros(1, device=tokens.device), tokens
     finished: list[tuple[float, Tensor]] = []
     for length in range(1, max_new_tokens + 1):
