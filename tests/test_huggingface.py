@@ -370,6 +370,39 @@ def test_files_of_the_class_without_heads_and_with_old_names_are_read(tmp_path):
     torch.testing.assert_close(from_hf(tmp_path)(tokens), expected, **EXACT)
 
 
+HEADLESS = {
+    "BertModel": ["lm_head.bias", "mlm_transform.0.weight", "nsp_head.bias", "nsp_head.weight"],
+    "BertForMaskedLM": ["nsp_head.bias", "nsp_head.weight", "pooler.bias", "pooler.weight"],
+}
+
+
+@pytest.mark.parametrize("name", HEADLESS)
+def test_a_bert_without_some_heads_is_read_with_a_warning_and_can_be_written(name, tmp_path):
+    _, sizes = CONFIGS["bert"]
+    model = getattr(transformers, name)(transformers.BertConfig(**sizes)).double().eval()
+    model.save_pretrained(tmp_path)
+    tokens, _ = texts("none")
+    for source in (model, tmp_path):
+        with pytest.warns(UserWarning, match="untrained in our model") as caught:
+            ours = from_hf(source)
+        assert all(untrained in str(caught[0].message) for untrained in HEADLESS[name])
+        outputs = model(tokens, output_hidden_states=True)
+        torch.testing.assert_close(ours.hidden(tokens), last_state(outputs), **EXACT)
+        if name == "BertForMaskedLM":
+            torch.testing.assert_close(ours(tokens), outputs.logits, **EXACT)
+        assert {parameter.dtype for parameter in ours.parameters()} == {torch.float64}
+        torch.testing.assert_close(from_hf(to_hf(ours)).state_dict(), ours.state_dict(), atol=0, rtol=0)
+
+
+def test_half_a_head_is_missing_and_not_absent(tmp_path):
+    model = theirs("bert")
+    state = dict(model.state_dict())
+    del state["bert.pooler.dense.bias"]
+    save(tmp_path, model, state)
+    with pytest.raises(ValueError, match=r"bert.pooler.dense.bias is missing from the checkpoint"):
+        from_hf(tmp_path)
+
+
 def save(folder, model, state):
     from safetensors.torch import save_file
 
