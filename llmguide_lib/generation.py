@@ -202,12 +202,21 @@ class StopStrings:
         if isinstance(strings, str) or not strings or not all(strings):
             raise ValueError(f"strings ({strings!r}) must be a list of strings that are not empty")
         self.decode, self.strings = decode, tuple(strings)
+        # Of a character whose bytes are cut in two, up to three stand for a sign each where the tail begins.
+        self._reach = max(map(len, strings)) + 3
 
     def __call__(self, new: Int[Tensor, "B N"]) -> Bool[Tensor, "B"]:
-        """Which texts hold a string."""
-        texts = [self.decode(row) for row in new.tolist()]
+        """In which texts the last token completes a string."""
+        texts = [self._tail(row) for row in new.tolist()]
         ended = [any(string in text for string in self.strings) for text in texts]
         return torch.tensor(ended, device=new.device)
+
+    def _tail(self, ids: list[int]) -> str:
+        """The last token with as much in front of it as a string can need; decoding all would cost more every time."""
+        length = self._reach
+        while length < len(ids) and len(self.decode(ids[-length:-1])) < self._reach:
+            length *= 2
+        return self.decode(ids[-length:])
 
 
 # -- token by token ---------------------------------------------------------------------------------------------------
@@ -218,7 +227,7 @@ class Conditioned:
 
     Args:
         model: such as ``Seq2SeqTransformer``, with ``encode``, ``decode`` and ``lm_head``.
-        source, source_mask: as the model's ``forward`` takes them; one source per text.
+        source, source_mask: as the model's ``forward`` takes them; one source per text, or one for all of them.
     """
 
     def __init__(
@@ -238,10 +247,12 @@ class Conditioned:
         self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B U"] | None = None, cache: KVCache | None = None
     ) -> Float[Tensor, "B T V"]:
         """Scores of the token that follows each position of the target."""
-        return self.model.lm_head(self.model.decode(tokens, self.encoded, self.source_mask, mask, cache))
+        encoded = self.encoded.expand(len(tokens), -1, -1)
+        source_mask = None if self.source_mask is None else self.source_mask.expand(len(tokens), -1)
+        return self.model.lm_head(self.model.decode(tokens, encoded, source_mask, mask, cache))
 
     def select(self, rows: Int[Tensor, "N"]) -> "Conditioned":
-        """The same model with the sources of these texts, as beam search repeats them."""
+        """The same model with the sources of these texts."""
         chosen = copy.copy(self)
         chosen.encoded = self.encoded[rows]
         chosen.source_mask = None if self.source_mask is None else self.source_mask[rows]
@@ -438,7 +449,6 @@ def beam_search(
         if len(finished) == num_beams and scores[0].item() / length**length_penalty <= finished[-1][0]:
             break
         memory.select(rows)
-        model = model.select(rows) if isinstance(model, Conditioned) else model
         fed = ids[:, None]
     else:
         finished += [(score / length**length_penalty, beam) for score, beam in zip(scores.tolist(), beams, strict=True)]
