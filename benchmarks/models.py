@@ -5,6 +5,8 @@ Everything on the same work in one process, in turns, several times; what counts
 nanoGPT is read from its folder (NANOGPT, or shared/peers/nanoGPT beside the repository), litgpt if it is installed.
 """
 
+import ctypes
+import gc
 import importlib.util
 import json
 import os
@@ -215,6 +217,8 @@ def peak_memory(group: str, name: str) -> float:
 def print_added_memory(make: Callable[[], tuple[nn.Module, Loss]]) -> None:
     """Runs three steps and prints what they added to the memory held before; Linux only, which can forget a peak."""
     step = stepper(make)
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what making the model left behind would be used again and not counted
     before = memory_kb("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     for _ in range(3):
