@@ -104,7 +104,8 @@ def attention(
     A query that may attend to no key gets weights and output zero, and no gradient.
 
     Args:
-        query, key, value: leading dimensions broadcast; the value may be of another width than the key.
+        query, key, value: leading dimensions broadcast; the value may be of another width than the key. Where the
+            third axis from the end is shorter in key and value, each of them serves neighbouring heads of the query.
         mask: True where query t may attend to key s; None means everywhere.
         bias: added to the scaled scores (relative positions).
         scale: what the scores are multiplied by; None means 1 / sqrt(d_k).
@@ -117,6 +118,7 @@ def attention(
     Source: Vaswani et al. 2017, equation 1.
     """
     _check_shapes(query, key, value, mask)
+    key, value = _for_each_head(query, key), _for_each_head(query, value)
     scores = query @ key.mT * _scale(query, scale)  # (..., T, S)
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
@@ -150,8 +152,10 @@ def fused_attention(
         seen = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, lowest)
     else:
         seen = mask
+    if seen is not None and query.is_cuda:  # with a mask the GPU's kernels know no grouped heads
+        key, value = _for_each_head(query, key), _for_each_head(query, value)
     output = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=seen, dropout_p=dropout, scale=_scale(query, scale)
+        query, key, value, seen, dropout, scale=_scale(query, scale), enable_gqa=_grouped(query, key)
     )
     if mask is not None:
         output = output.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
@@ -179,8 +183,10 @@ def causal_attention(
     num_queries, num_keys = query.shape[-2], key.shape[-2]
     if mask is None and bias is None and num_queries == num_keys:
         _check_shapes(query, key, value, None)
-        scale = _scale(query, scale)
-        return F.scaled_dot_product_attention(query, key, value, None, dropout, is_causal=True, scale=scale), None
+        output = F.scaled_dot_product_attention(
+            query, key, value, None, dropout, True, scale=_scale(query, scale), enable_gqa=_grouped(query, key)
+        )
+        return output, None
     if num_queries > 1:  # one query is the last position and may see everything
         past = causal_mask(num_queries, num_keys, device=query.device)
         mask = past if mask is None else past & mask
@@ -195,7 +201,8 @@ class KVCache:
     """Keys and values of the tokens read so far, one pair per layer; it owns the position of the next token.
 
     Every layer appends its keys and values of the new tokens; when the last layer has done so, the
-    position moves on. So all layers of one forward pass see the same ``length``.
+    position moves on. So all layers of one forward pass see the same ``length``. Beside them it keeps the keys and
+    values of a source, which do not grow.
 
     Args:
         num_layers: how many attention layers share the cache.
@@ -222,6 +229,7 @@ class KVCache:
         """Forgets everything."""
         self.length = 0
         self._stored: list[tuple[Tensor, Tensor] | None] = [None] * self.num_layers
+        self._sources: list[tuple[Tensor, Tensor] | None] = [None] * self.num_layers
 
     def append(
         self, layer: int, key: Float[Tensor, "B G T K"], value: Float[Tensor, "B G T K"]
@@ -248,9 +256,26 @@ class KVCache:
             self.length = end
         return stored[0][:, :, :end], stored[1][:, :, :end]
 
+    def source(
+        self, layer: int, context: Float[Tensor, "B S D"], project: Callable[[Tensor], tuple[Tensor, Tensor]]
+    ) -> tuple[Float[Tensor, "B G S K"], Float[Tensor, "B G S K"]]:
+        """Keys and values of the source in one layer: projected when they are first asked for, then kept.
+
+        Raises:
+            ValueError: the source is longer or shorter than the one that is kept.
+        """
+        key, value = self._sources[layer] = self._sources[layer] or project(context)
+        if key.shape[2] != context.shape[1]:
+            raise ValueError(
+                f"context has {context.shape[1]} positions, that of this cache has {key.shape[2]}: reset it first"
+            )
+        return tuple(kept.expand(len(context), -1, -1, -1) for kept in (key, value))
+
     def select(self, rows: Int[Tensor, "N"]) -> None:
         """Keeps these texts, in this order; one may come more than once (beam search)."""
         self._stored = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self._stored]
+        if any(pair and len(pair[0]) > 1 for pair in self._sources):  # a single source serves all texts
+            self._sources = [(key[rows], value[rows]) for key, value in self._sources]
 
     def _allocate(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         room = (new.new_empty(*new.shape[:2], self.max_seq_len, new.shape[3]) for new in (key, value))
@@ -327,7 +352,8 @@ class MultiHeadAttention(nn.Module):
             x: what asks.
             context: what is asked; None means ``x`` itself (self-attention).
             mask: (T, S), one for all; (B, T, S), one per text; or (B, H, T, S), one per head.
-            cache: keys and values of earlier tokens; the new ones are appended under ``layer``.
+            cache: keys and values of earlier tokens; the new ones are appended under ``layer``. Those of a context
+                stay the same from token to token, so they are projected once and kept there.
             layer: place of this module in the cache.
             rotate: turns queries and keys by their positions (see ``positions.Rotary``).
             bias: added to the scores of every head, (H, T, S) (see ``positions.RelativeBias``).
@@ -363,18 +389,20 @@ class MultiHeadAttention(nn.Module):
         layer: int,
         rotate: Callable[[Tensor], Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        context = x if context is None else context
         query = self.query_norm(self._split(self.q_proj(x), self.num_heads))  # (B, H, T, K)
-        key = self.key_norm(self._split(self.k_proj(context), self.num_kv_heads))  # (B, G, S, K)
-        value = self._split(self.v_proj(context), self.num_kv_heads)
+        if cache is not None and context is not None:
+            key, value = cache.source(layer, context, self._keys_and_values)
+        else:
+            key, value = self._keys_and_values(x if context is None else context)
         if rotate is not None:
             query, key = rotate(query), rotate(key)
-        if cache is not None:
+        if cache is not None and context is None:
             key, value = cache.append(layer, key, value)
-        repeats = self.num_heads // self.num_kv_heads
-        if repeats > 1:  # head h reads key-value head h // repeats
-            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
         return query, key, value
+
+    def _keys_and_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        key = self.key_norm(self._split(self.k_proj(context), self.num_kv_heads))  # (B, G, S, K)
+        return key, self._split(self.v_proj(context), self.num_kv_heads)
 
     def _split(self, x: Tensor, num_heads: int) -> Tensor:
         return x.unflatten(-1, (num_heads, self.head_dim)).transpose(1, 2)  # (B, T, D) -> (B, H, T, K)
@@ -398,6 +426,16 @@ def _per_head(mask: Tensor | None) -> Tensor | None:
     if mask.ndim == 3:
         return mask[:, None]
     raise ValueError(f"mask {tuple(mask.shape)} must have the shape (T, S), (B, T, S) or (B, H, T, S)")
+
+
+def _grouped(query: Tensor, key: Tensor) -> bool:
+    """Whether several heads of the query share one of the key."""
+    return query.ndim > 3 and key.ndim > 3 and query.shape[-3] > key.shape[-3]
+
+
+def _for_each_head(query: Tensor, x: Tensor) -> Tensor:
+    """Keys or values once for each head of the query: its head h reads their head h // repeats."""
+    return x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3) if _grouped(query, x) else x
 
 
 def _scale(query: Tensor, scale: float | None) -> float:

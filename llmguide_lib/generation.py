@@ -7,6 +7,7 @@ A *model* is called as ``model(tokens, mask, cache) -> logits`` and has ``config
 A *filter* is any function ``(logits, tokens) -> logits``: it may forbid tokens with -inf, and so constrain the output.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
@@ -15,9 +16,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .attention import KVCache
+from .packing import packed
 
 Filter = Callable[[Tensor, Tensor], Tensor]
 NEVER = -torch.inf
+WORTH_PACKING = 16  # new tokens from which on laying out the matrices saves more time than it takes
 
 
 # -- filters ----------------------------------------------------------------------------------------------------------
@@ -199,12 +202,21 @@ class StopStrings:
         if isinstance(strings, str) or not strings or not all(strings):
             raise ValueError(f"strings ({strings!r}) must be a list of strings that are not empty")
         self.decode, self.strings = decode, tuple(strings)
+        # Of a character whose bytes are cut in two, up to three stand for a sign each where the tail begins.
+        self._reach = max(map(len, strings)) + 3
 
     def __call__(self, new: Int[Tensor, "B N"]) -> Bool[Tensor, "B"]:
-        """Which texts hold a string."""
-        texts = [self.decode(row) for row in new.tolist()]
+        """In which texts the last token completes a string."""
+        texts = [self._tail(row) for row in new.tolist()]
         ended = [any(string in text for string in self.strings) for text in texts]
         return torch.tensor(ended, device=new.device)
+
+    def _tail(self, ids: list[int]) -> str:
+        """The last token with as much in front of it as a string can need; decoding all would cost more every time."""
+        length = self._reach
+        while length < len(ids) and len(self.decode(ids[-length:-1])) < self._reach:
+            length *= 2
+        return self.decode(ids[-length:])
 
 
 # -- token by token ---------------------------------------------------------------------------------------------------
@@ -215,7 +227,7 @@ class Conditioned:
 
     Args:
         model: such as ``Seq2SeqTransformer``, with ``encode``, ``decode`` and ``lm_head``.
-        source, source_mask: as the model's ``forward`` takes them; one source per text.
+        source, source_mask: as the model's ``forward`` takes them; one source per text, or one for all of them.
     """
 
     def __init__(
@@ -235,12 +247,14 @@ class Conditioned:
         self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B U"] | None = None, cache: KVCache | None = None
     ) -> Float[Tensor, "B T V"]:
         """Scores of the token that follows each position of the target."""
-        return self.model.lm_head(self.model.decode(tokens, self.encoded, self.source_mask, mask, cache))
+        encoded = self.encoded.expand(len(tokens), -1, -1)
+        source_mask = None if self.source_mask is None else self.source_mask.expand(len(tokens), -1)
+        return self.model.lm_head(self.model.decode(tokens, encoded, source_mask, mask, cache))
 
     def select(self, rows: Int[Tensor, "N"]) -> "Conditioned":
-        """The same model with the sources of these texts, as beam search repeats them."""
-        chosen = object.__new__(Conditioned)
-        chosen.model, chosen.config, chosen.encoded = self.model, self.config, self.encoded[rows]
+        """The same model with the sources of these texts."""
+        chosen = copy.copy(self)
+        chosen.encoded = self.encoded[rows]
         chosen.source_mask = None if self.source_mask is None else self.source_mask[rows]
         return chosen
 
@@ -295,6 +309,8 @@ def _steps(
     cache: bool,
 ) -> Iterator[Tensor]:
     memory = KVCache(model.config.num_layers, tokens.shape[1] + max_new_tokens) if cache else None
+    if cache and max_new_tokens >= WORTH_PACKING:
+        model = _packed(model, len(tokens))
     start, fed = tokens.shape[1], tokens
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     for _ in range(max_new_tokens):
@@ -360,6 +376,15 @@ def _check_request(model: Callable[..., Tensor], tokens: Tensor, max_new_tokens:
         )
 
 
+def _packed(model: Callable[..., Tensor], num_rows: int) -> Callable[..., Tensor]:
+    """The model with matrices laid out for so many rows; whatever is no module stays as it is."""
+    if isinstance(model, Conditioned):
+        twin = copy.copy(model)
+        twin.model = packed(model.model, num_rows)
+        return twin
+    return packed(model, num_rows) if isinstance(model, nn.Module) else model
+
+
 def _check_logits(logits: Tensor) -> None:
     if logits.isnan().any():
         raise ValueError("model gives NaN scores: its weights hold NaN, or they overflowed")
@@ -402,6 +427,8 @@ def beam_search(
     if len(tokens) != 1:
         raise ValueError(f"tokens {tuple(tokens.shape)} must be one text: (1, T)")
     memory = KVCache(model.config.num_layers, tokens.shape[1] + max_new_tokens)
+    if max_new_tokens >= WORTH_PACKING:
+        model = _packed(model, num_beams)
     beams, scores, fed = tokens, torch.zeros(1, device=tokens.device), tokens
     finished: list[tuple[float, Tensor]] = []
     for length in range(1, max_new_tokens + 1):
@@ -422,7 +449,6 @@ def beam_search(
         if len(finished) == num_beams and scores[0].item() / length**length_penalty <= finished[-1][0]:
             break
         memory.select(rows)
-        model = model.select(rows) if isinstance(model, Conditioned) else model
         fed = ids[:, None]
     else:
         finished += [(score / length**length_penalty, beam) for score, beam in zip(scores.tolist(), beams, strict=True)]

@@ -93,13 +93,12 @@ class Rotation:
     """Turns queries or keys (B, H, T, K) by the angles of their positions; made once per forward pass."""
 
     cos: Float[Tensor, "*b T K"]
-    sin: Float[Tensor, "*b T K"]
+    sin: Float[Tensor, "*b T K"]  # its first half negative
 
     def __call__(self, x: Float[Tensor, "B H T K"]) -> Float[Tensor, "B H T K"]:
-        """The turned vectors."""
-        first, second = x.chunk(2, dim=-1)
+        """The turned vectors: (a, b) becomes (a cos - b sin, b cos + a sin), a and b being the halves of x."""
         cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)  # under autocast x is narrower than they are
-        return x * cos + torch.cat([-second, first], dim=-1) * sin
+        return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class Rotary(nn.Module):
@@ -134,10 +133,10 @@ class Rotary(nn.Module):
         if self.scaling is not None:
             frequencies = self.scaling(frequencies)
         angles = positions[..., None].float() * frequencies  # (*b, T, K / 2)
-        angles = torch.cat([angles, angles], dim=-1)
         if positions.ndim == 2:
             angles = angles[:, None]  # an axis for the heads
-        return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
+        cos, sin = angles.cos(), angles.sin()
+        return Rotation(torch.cat([cos, cos], dim=-1).to(dtype), torch.cat([-sin, sin], dim=-1).to(dtype))
 
 
 class RelativeBias(nn.Module):

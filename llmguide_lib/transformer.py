@@ -115,6 +115,7 @@ class DecoderBlock(nn.Module):
         cache: KVCache | None = None,
         layer: int = 0,
         *,
+        rotate: Callable[[Tensor], Tensor] | None = None,
         bias: Float[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Passes the residual stream through the three sublayers.
@@ -125,14 +126,14 @@ class DecoderBlock(nn.Module):
             mask: of the self-attention.
             source_mask: of the cross-attention.
             cache, layer: as in ``MultiHeadAttention.forward``.
-            bias: added to the scores of the self-attention.
+            rotate, bias: of the self-attention.
         """
 
         def attend(y: Tensor) -> Tensor:
-            return self.dropout(self.attention(y, None, mask, cache, layer, bias=bias))
+            return self.dropout(self.attention(y, None, mask, cache, layer, rotate=rotate, bias=bias))
 
         def ask(y: Tensor) -> Tensor:
-            return self.dropout(self.cross_attention(y, source, source_mask))
+            return self.dropout(self.cross_attention(y, source, source_mask, cache, layer))
 
         x = self.residual(x, attend, self.norm1)
         x = self.residual(x, ask, self.norm2)
@@ -147,10 +148,17 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
 
-    def forward(self, x: Float[Tensor, "B T D"], mask: Bool[Tensor, "..."] | None = None) -> Float[Tensor, "B T D"]:
-        """The source, read in both directions."""
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "..."] | None = None,
+        *,
+        rotate: Callable[[Tensor], Tensor] | None = None,
+        bias: Float[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """The source, read in both directions; arguments as in ``MultiHeadAttention.forward``, for every block."""
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, mask, rotate=rotate, bias=bias)
         return self.final_norm(x)
 
 
@@ -169,8 +177,11 @@ class Decoder(nn.Module):
         mask: Bool[Tensor, "..."] | None = None,
         source_mask: Bool[Tensor, "..."] | None = None,
         cache: KVCache | None = None,
+        *,
+        rotate: Callable[[Tensor], Tensor] | None = None,
+        bias: Float[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """The target so far, with an eye on the source; arguments as in ``DecoderBlock.forward``."""
         for layer, block in enumerate(self.blocks):
-            x = block(x, source, mask, source_mask, cache, layer)
+            x = block(x, source, mask, source_mask, cache, layer, rotate=rotate, bias=bias)
         return self.final_norm(x)

@@ -211,6 +211,37 @@ def test_cached_equals_uncached_at_every_step(num_kv_heads):
     assert cache.length == 0
 
 
+def test_a_context_is_projected_once_for_all_tokens_and_serves_every_text():
+    asking, x, context = module(2), torch.randn(B, T, D), torch.randn(1, 7, D)
+    expected, cache, projected = asking(x, context.expand(B, -1, -1)), KVCache(1, T), []
+    asking.k_proj.register_forward_hook(lambda *call: projected.append(call))
+    asking(x[:1, :1], context, cache=cache)
+    cache.select(torch.zeros(B, dtype=torch.long))
+    for step in range(T):
+        now = asking(x[:, step : step + 1], context.expand(B, -1, -1), cache=cache)
+        torch.testing.assert_close(now[:, 0], expected[:, step], **EXACT)
+    assert len(projected) == 1
+
+
+def test_kept_sources_follow_the_texts_that_are_selected_and_are_not_taken_for_others(unchecked):
+    asking, x, context, cache = module(), torch.randn(B, 1, D), torch.randn(B, 7, D), KVCache(1, T)
+    asking(x, context, cache=cache)
+    rows = torch.tensor([2, 0, 2, 1])
+    cache.select(rows)
+    torch.testing.assert_close(asking(x, context[rows], cache=cache), asking(x, context[rows]), **EXACT)
+    with pytest.raises(ValueError, match=r"context has 6 positions, that of this cache has 7: reset it first"):
+        asking(x, context[:, :6], cache=cache)
+    cache.reset()
+    asking(x, context[:, :6], cache=cache)
+
+
+def test_grouped_heads_are_read_alike_by_all_cores():
+    query, key, value = torch.randn(B, 6, T, 4), torch.randn(B, 2, T, 4), torch.randn(B, 2, T, 4)
+    wide = [tensor.repeat_interleave(3, dim=1) for tensor in (key, value)]
+    for core in (attention, fused_attention, causal_attention):
+        torch.testing.assert_close(core(query, key, value)[0], core(query, *wide)[0], **EXACT)
+
+
 def test_a_grouped_head_reads_its_own_key_value_head():
     grouped, full = module(2), module()
     with torch.no_grad():

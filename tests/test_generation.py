@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 
 import pytest
 import torch
@@ -206,6 +207,28 @@ def test_a_stop_string_is_found_across_tokens():
     decode = lambda ids: "".join(pieces.get(one, "x") for one in ids)  # noqa: E731
     stop = StopStrings(decode, ["\n\n", "bc"])
     assert stop(torch.tensor([[0, 2, 3], [0, 1, 4], [1, 0, 4], [2, 9, 3]])).tolist() == [True, True, False, False]
+
+
+def test_a_stop_string_is_found_as_soon_as_its_last_byte_is_there_and_little_is_decoded():
+    """Against decoding everything, on random bytes of which characters have up to four."""
+    lengths, generator = [], random.Random(0)
+
+    def decode(ids):
+        lengths.append(len(ids))
+        return bytes(ids).decode(errors="replace")
+
+    found = 0
+    for _ in range(100):
+        text = "".join(generator.choices("aé中🙂", k=40))
+        ids, string = list(text.encode()), text[20 : 20 + generator.randint(1, 3)]
+        stop = StopStrings(decode, [string])
+        for end in range(1, len(ids) + 1):
+            completed = string in bytes(ids[:end]).decode(errors="replace")
+            assert bool(stop(torch.tensor([ids[:end]]))) == completed
+            if completed:
+                found += 1
+                break
+    assert found == 100 and max(lengths) <= 48
 
 
 # -- against Hugging Face and brute force -----------------------------------------------------------------------------

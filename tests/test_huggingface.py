@@ -17,7 +17,7 @@ from transformers.models.qwen2 import modeling_qwen2  # noqa: E402
 from transformers.models.qwen3 import modeling_qwen3  # noqa: E402
 
 from llmguide_lib import attention, positions  # noqa: E402
-from llmguide_lib.attention import KVCache, MultiHeadAttention, causal_mask, fused_attention  # noqa: E402
+from llmguide_lib.attention import KVCache, MultiHeadAttention, causal_attention, causal_mask, fused_attention  # noqa: E402
 from llmguide_lib.huggingface import FAMILIES, from_hf, to_hf  # noqa: E402
 from llmguide_lib.layers import FeedForward  # noqa: E402
 from llmguide_lib.models import GPT, GPTConfig, Seq2SeqConfig, Seq2SeqTransformer, bert, gpt, llama, modernbert  # noqa: E402
@@ -232,7 +232,12 @@ def leak(query, key, value, mask=None, **more):
 
 def interleaved(self, x):
     turned = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
-    return x * self.cos + turned * self.sin
+    return x * self.cos + turned * torch.cat([self.sin.chunk(2, dim=-1)[1]] * 2, dim=-1)
+
+
+def repeated_in_turn(query, key, value, mask=None, **more):
+    repeats = query.shape[1] // key.shape[1]
+    return causal_attention(query, key.repeat(1, repeats, 1, 1), value.repeat(1, repeats, 1, 1), mask, **more)
 
 
 def every(model, kind):
@@ -291,10 +296,7 @@ BUGS = {
     "no biases": ("qwen2", drop_biases),
     "rotary pairs of neighbours": ("llama", patched(positions.Rotation, "__call__", interleaved)),
     "rotary base": ("llama", lambda model: setattr(model.rotary, "rope_theta", 101.0)),
-    "key-value heads repeated in turn": (
-        "llama",
-        patched(torch.Tensor, "repeat_interleave", lambda x, repeats, dim: x.repeat(1, repeats, 1, 1)),
-    ),
+    "key-value heads repeated in turn": ("llama", set_all(MultiHeadAttention, core=repeated_in_turn)),
     "heads not normalised": ("qwen3", set_all(MultiHeadAttention, query_norm=nn.Identity())),
     "no gate": ("llama", set_all(llama.GatedFeedForward, activation=nn.Identity())),
     "gate and input exchanged": ("modernbert", exchange_gates),
@@ -412,6 +414,39 @@ def test_files_of_the_class_without_heads_and_with_old_names_are_read(tmp_path):
     save(tmp_path, model, state)
     expected = model(tokens).prediction_logits
     torch.testing.assert_close(from_hf(tmp_path)(tokens), expected, **EXACT)
+
+
+HEADLESS = {
+    "BertModel": ["lm_head.bias", "mlm_transform.0.weight", "nsp_head.bias", "nsp_head.weight"],
+    "BertForMaskedLM": ["nsp_head.bias", "nsp_head.weight", "pooler.bias", "pooler.weight"],
+}
+
+
+@pytest.mark.parametrize("name", HEADLESS)
+def test_a_bert_without_some_heads_is_read_with_a_warning_and_can_be_written(name, tmp_path):
+    _, sizes = CONFIGS["bert"]
+    model = getattr(transformers, name)(transformers.BertConfig(**sizes)).double().eval()
+    model.save_pretrained(tmp_path)
+    tokens, _ = texts("none")
+    for source in (model, tmp_path):
+        with pytest.warns(UserWarning, match="untrained in our model") as caught:
+            ours = from_hf(source)
+        assert all(untrained in str(caught[0].message) for untrained in HEADLESS[name])
+        outputs = model(tokens, output_hidden_states=True)
+        torch.testing.assert_close(ours.hidden(tokens), last_state(outputs), **EXACT)
+        if name == "BertForMaskedLM":
+            torch.testing.assert_close(ours(tokens), outputs.logits, **EXACT)
+        assert {parameter.dtype for parameter in ours.parameters()} == {torch.float64}
+        torch.testing.assert_close(from_hf(to_hf(ours)).state_dict(), ours.state_dict(), atol=0, rtol=0)
+
+
+def test_half_a_head_is_missing_and_not_absent(tmp_path):
+    model = theirs("bert")
+    state = dict(model.state_dict())
+    del state["bert.pooler.dense.bias"]
+    save(tmp_path, model, state)
+    with pytest.raises(ValueError, match=r"bert.pooler.dense.bias is missing from the checkpoint"):
+        from_hf(tmp_path)
 
 
 def save(folder, model, state):

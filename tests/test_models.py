@@ -24,6 +24,7 @@ from llmguide_lib.models import (
     Seq2SeqConfig,
     Seq2SeqTransformer,
 )
+from llmguide_lib.positions import Rotary
 
 EXACT = {"atol": 1e-12, "rtol": 0}
 B, T, V = 3, 8, 50
@@ -283,6 +284,22 @@ def test_a_cached_decoder_with_a_source_is_the_uncached_one():
     encoded, cache = model.encode(source), KVCache(2, 16)
     parts = [model.decode(part, encoded, cache=cache) for part in target.split([3, 1, 4], dim=1)]
     torch.testing.assert_close(model.lm_head(torch.cat(parts, dim=1)), model(source, target), **EXACT)
+
+
+def test_stacks_hand_rotations_and_biases_to_every_block():
+    model, x = loud(seq2seq()), torch.randn(2, 5, 16)
+    turn = Rotary(4)(torch.arange(5), x.dtype)
+    bias = torch.randn(4, 5, 5)
+    encoded, decoded = x, x
+    for block in model.encoder.blocks:
+        encoded = block(encoded, rotate=turn, bias=bias)
+    for block in model.decoder.blocks:
+        decoded = block(decoded, x, rotate=turn, bias=bias)
+    torch.testing.assert_close(model.encoder(x, rotate=turn, bias=bias), encoded, **EXACT)
+    torch.testing.assert_close(model.decoder(x, x, rotate=turn, bias=bias), decoded, **EXACT)
+    for more in ({"rotate": turn}, {"bias": bias}, {}):
+        assert (model.encoder(x, **more) - encoded).abs().max() > 1e-3
+        assert (model.decoder(x, x, **more) - decoded).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("make", [gpt, bert, modernbert, seq2seq])

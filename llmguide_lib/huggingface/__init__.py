@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ __all__ = ["FAMILIES", "from_hf", "to_hf"]
 
 def from_hf(source: "PreTrainedModel | str | os.PathLike", *, allow_pickle: bool = False) -> nn.Module:
     """Our model with the weights of one of Hugging Face's (GPT-2, BERT, ModernBERT, Llama, Qwen 2, Qwen 3).
+
+    A BERT without some of the heads (``BertModel``, ``BertForMaskedLM``) is read too; a warning says which parts of
+    ours are then as in a new model, untrained.
 
     Args:
         source: a model object, a folder that ``save_pretrained`` wrote, or the id of a model on the Hub.
@@ -50,6 +54,10 @@ def from_hf(source: "PreTrainedModel | str | os.PathLike", *, allow_pickle: bool
     table = family.table(ours)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     state = table.read(_named_as_today(theirs, family, table, tied), shapes, ours.num_layers)
+    if untrained := sorted(shapes.keys() - state.keys()):
+        warnings.warn(f"{', '.join(untrained)}: not in this checkpoint, and untrained in our model", stacklevel=2)
+        new, dtype = family.model(ours).state_dict(), next(iter(state.values())).dtype
+        state |= {name: new[name].to(dtype) for name in untrained}
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{name} of this checkpoint holds NaN or infinity: the weights are damaged")

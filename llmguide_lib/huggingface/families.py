@@ -163,6 +163,7 @@ BERT_TABLE = Table(
         "cls.predictions.decoder.bias",  # the same numbers as cls.predictions.bias
         "embeddings.position_ids",  # 0, 1, 2, ...
     ),
+    heads=(r"bert\.pooler", r"cls\.predictions\.(transform|bias)", r"cls\.seq_relationship"),
 )
 
 # -- ModernBERT -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Name tables: which of our parameters is which of Hugging Face's, and how its numbers are laid out."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -39,11 +40,13 @@ class Table:
     Attributes:
         once, per_layer: rows outside the layers, and of each layer.
         ignored: their names without a counterpart, each with the reason in a comment where it is listed.
+        heads: patterns of the names of parts that some of their classes lack, each of them wholly.
     """
 
     once: tuple[Row, ...]
     per_layer: tuple[Row, ...]
     ignored: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
 
     def rows(self, num_layers: int) -> Iterator[Row]:
         """The rows of a model with so many layers."""
@@ -56,7 +59,7 @@ class Table:
     def read(
         self, theirs: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], num_layers: int
     ) -> dict[str, Tensor]:
-        """Our state from theirs.
+        """Our state from theirs, without the heads that theirs lacks.
 
         Args:
             theirs: Hugging Face's state, by name.
@@ -67,6 +70,9 @@ class Table:
         """
         rows = {row.theirs: row for row in self.rows(num_layers)}
         given = {name for name in theirs if not any(name.endswith(ignored) for ignored in self.ignored)}
+        absent = [head for head in self.heads if not any(re.match(head, name) for name in given)]
+        lacking = {name for name in rows if any(re.match(head, name) for head in absent)}
+        left_out = {name for row in lacking for name in rows.pop(row).ours}
         _refuse("is missing from the checkpoint", rows.keys() - given)
         _refuse("of the checkpoint has no place in this family", given - rows.keys())
         ours = {
@@ -74,7 +80,7 @@ class Table:
             for row in rows.values()
             for name, tensor in zip(row.ours, row.read(theirs[row.theirs]), strict=True)
         }
-        _refuse("of our model is not in the name table", shapes.keys() - ours.keys())
+        _refuse("of our model is not in the name table", shapes.keys() - ours.keys() - left_out)
         for name, tensor in ours.items():
             if tensor.shape != shapes[name]:
                 raise ValueError(f"{name} {tuple(shapes[name])} does not fit the checkpoint's {tuple(tensor.shape)}")
