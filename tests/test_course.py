@@ -114,7 +114,7 @@ def test_counting_tokens_is_what_the_encoder_is_compared_with(tokenizer, monkeyp
     baselines = measured["baselines"]
     assert 0 <= measured["test_masked_accuracy"] < 0.2  # it has learned nothing
     # After most tokens of these texts only one can follow.
-    assert baselines["most frequent token"] < 0.3 < 0.5 < baselines["most frequent after the token before"]
+    assert 2 * baselines["most frequent token"] < baselines["most frequent after the token before"]
 
 
 @pytest.mark.parametrize("name", course.NAMES)

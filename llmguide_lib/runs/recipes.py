@@ -68,7 +68,8 @@ def _encoder() -> ModernBERT:
     )  # fmt: skip
 
 
-def masking(rate: float) -> Masking:
+def masking(rate: float | int) -> Masking:
+    """BERT's rule with the course's tokens, none of them special."""
     special = tuple(range(len(SPECIAL_TOKENS)))  # they have the first ids
     return Masking(rate, SPECIAL_TOKENS.index("<|mask|>"), VOCAB_SIZE, special=special)
 
