@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from llmguide_lib.generation import generate
 from llmguide_lib.huggingface import to_hf
 from llmguide_lib.models import GPT, GPTConfig, Llama, LlamaConfig
+from llmguide_lib.packing import PackedLinear, packed
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "models.json"
@@ -191,6 +192,19 @@ def matrix_product_share(new: int = 64) -> float:
     return round(spent["aten::mm"] / sum(spent.values()), 2)
 
 
+def bound(batch: int) -> int:
+    """Tokens per second if generating were nothing but the model's products with its packed matrices."""
+    maps = [module for module in packed(generator(), batch).modules() if isinstance(module, PackedLinear)]
+    rows = {linear.in_features: torch.randn(batch, 1, linear.in_features) for linear in maps}
+
+    @torch.no_grad()
+    def products() -> None:
+        for linear in maps:
+            linear(rows[linear.in_features])
+
+    return round(batch / in_turns({"products": products}, 50)["products"])
+
+
 def generation(batch: int, new: int = 128) -> dict[str, int]:
     """Tokens per second of greedy generation with a cache, ours and Hugging Face's, on the same weights."""
     ours = generator().double()
@@ -262,6 +276,7 @@ def main() -> None:
         "llama_train_tokens_per_second": llamas,
         "cached_generation_tokens_per_second": generated,
         "matrix_product_share_of_generation": matrix_product_share(),
+        "matrix_products_alone_tokens_per_second": {f"batch {batch}": bound(batch) for batch in (1, 16)},
         "gpt_step_peak_mb": memory["GPTS"],
         "llama_step_peak_mb": memory["LLAMAS"],
         "import_seconds_beyond_torch": {

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from llmguide_lib.notebook import Monitor, chapter, decide, difference, language, say, session, show, start
+from llmguide_lib.notebook import Monitor, chapter, decide, difference, language, live, say, session, show, start
+from llmguide_lib.training import Records
 
 
 @pytest.fixture(autouse=True)
@@ -103,22 +104,62 @@ def test_a_monitor_lets_other_errors_through():
             raise RuntimeError("broken")
 
 
-def test_in_a_notebook_the_curve_stays_and_the_controls_go():
+MONITORED = """
+import time
+from llmguide_lib.notebook import Monitor
+with Monitor(1.5, baselines={'count': 0.5}) as run:
+    for step in run:
+        time.sleep(0.05); run.record(loss=1 / (step + 1))
+print(run.step > 5)
+"""
+TRAINED = """
+import torch
+from llmguide_lib.notebook import start
+from llmguide_lib.models import GPT, GPTConfig
+from llmguide_lib.objectives import NextToken, Windows
+from llmguide_lib.training import TrainConfig, train
+start("03_attention")
+model = GPT(GPTConfig(vocab_size=50, max_seq_len=16, d_model=16, num_heads=2, num_layers=1))
+records = train(model, NextToken(Windows(torch.arange(4000) % 50, 16, 4)), TrainConfig(seconds=1.5))
+print(records.step > 5)
+"""
+
+
+@pytest.mark.parametrize("code", [MONITORED, TRAINED], ids=["monitor", "train"])
+def test_in_a_notebook_the_curve_stays_and_the_controls_go(code):
     import nbformat
     from nbclient import NotebookClient
 
-    code = (
-        "import time\nfrom llmguide_lib.notebook import Monitor\n"
-        "with Monitor(1.5, baselines={'count': 0.5}) as run:\n"
-        "    for step in run:\n"
-        "        time.sleep(0.05); run.record(loss=1 / (step + 1))\n"
-        "print(run.step > 5)"
-    )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     NotebookClient(notebook, kernel_name="python3").execute()
     kinds = [sorted(output.get("data", {"stream": 0})) for output in notebook.cells[0].outputs]
     assert ["image/png", "text/plain"] in kinds and not any("widget-view" in kind for k in kinds for kind in k)
     assert notebook.cells[0].outputs[-1].text == "True\n"
+
+
+def test_a_training_view_stops_the_run_at_its_button(monkeypatch):
+    stopped = []
+
+    class Curve:
+        def __init__(self, stop, figure):
+            self.stop, self.figure = stop, figure
+
+        def update(self, step, progress, left):
+            stopped.append((step, round(progress, 2), round(left, 2)))
+            if step == 2:
+                self.stop()
+
+        def close(self):
+            stopped.append("closed")
+
+    monkeypatch.setattr(live, "LiveCurve", Curve)
+    records, view = Records(step=1, seconds=2.0), live.TrainingView()
+    view.update(records, 0.25)
+    assert not records.stopped
+    records.step, records.seconds = 2, 4.0
+    view.update(records, 0.5)
+    view.close()
+    assert records.stopped and stopped == [(1, 0.25, 6.0), (2, 0.5, 4.0), "closed"]
 
 
 def test_seconds_must_be_positive():
