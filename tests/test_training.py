@@ -531,3 +531,14 @@ def test_more_processes_than_rows_are_refused():
         parallel.Workers(0, 2).share(Batch(TOKENS[None, :4], TOKENS[None, :4]))
     first, second = (parallel.Workers(rank, 2).share(next(iter(batches(3)))) for rank in (0, 1))
     assert (len(first.tokens), len(second.tokens)) == (2, 1)
+
+
+def test_the_readme_trains_something(tmp_path, monkeypatch):
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Training something")[1].split("\n## ")[0]
+    code = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
+    code = code.replace("seconds=60", "seconds=1").replace('"train")', '"train", ["jinja2"])')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLMGUIDE_CACHE", str(tmp_path / "cache"))
+    torch.set_default_dtype(torch.float32)
+    exec(compile(code, "README.md", "exec"), names := {})
+    assert names["records"].seconds >= 1 and (tmp_path / "runs" / "first" / state.FILE).exists()

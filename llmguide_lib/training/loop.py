@@ -82,6 +82,7 @@ class Run:
         self.engine, self.config, self.folder = engine, config, folder
         self._evaluate = evaluate
         self._losses: list[float] = []
+        self._learned: dict[str, float] = {}
         self.records = (folder and engine.restore(folder)) or Records()
         self._saved_step = self.records.step
         self.records.stopped = False
@@ -106,9 +107,9 @@ class Run:
         self.records.step += 1
         self.records.targets += targets
         self._losses.append(loss)
+        self._learned = {"lr_factor": factor, "gradient_norm": norm}
         if self._due(self.config.log_every):
-            self.records.note(loss=sum(self._losses) / len(self._losses), lr_factor=factor, gradient_norm=norm)
-            self._losses.clear()
+            self._note_loss()
         if self._due(self.config.eval_every) and not self.over():
             self._note_evaluation()
         if self._due(self.config.save_every):
@@ -128,6 +129,7 @@ class Run:
     def finish(self) -> None:
         """The last evaluation and the last state; the model takes its mean weights if there are such."""
         if self._saved_step != self.records.step:
+            self._note_loss()
             if not self.records.stopped:
                 self._note_evaluation()
             self._save()
@@ -135,6 +137,12 @@ class Run:
 
     def _due(self, every: int) -> bool:
         return self.records.step % every == 0
+
+    def _note_loss(self) -> None:
+        """The mean loss since the last time, where there was a step since."""
+        if self._losses:
+            self.records.note(loss=sum(self._losses) / len(self._losses), **self._learned)
+            self._losses.clear()
 
     def _note_evaluation(self) -> None:
         if self._evaluate is not None:
