@@ -1,7 +1,8 @@
 """Attention: masks, the equation written out, the fused path, several heads, and a cache for generation.
 
 Shape letters: B batch, T queries, S keys, D d_model, H heads, G key-value heads, K head_dim.
-A mask is boolean everywhere, and True means "may attend".
+A mask is boolean everywhere, and True means "may attend". (Models take a mask (B, S) of real tokens and give it the
+axis of the queries.)
 
 Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2, https://arxiv.org/abs/1706.03762
 """
@@ -35,7 +36,8 @@ def causal_mask(num_queries: int, num_keys: int | None = None, *, device=None) -
 def prefix_mask(lengths: Int[Tensor, "B"], num_keys: int) -> Bool[Tensor, "B 1 S"]:
     """Every query may attend to the first ``lengths[b]`` positions of its text, even to those that come later.
 
-    ``|`` with a causal mask gives a prefix language model's: the prefix is read both ways, the rest is written.
+    ``|`` with a causal mask gives a prefix language model's: the prefix is read both ways, the rest is written. It is
+    for the core ``fused_attention``; ``causal_attention`` would forbid the future again.
 
     Raises:
         ValueError: a length is negative or larger than ``num_keys``.
@@ -104,17 +106,18 @@ def attention(
     A query that may attend to no key gets weights and output zero, and no gradient.
 
     Args:
-        query, key, value: leading dimensions broadcast; the value may be of another width than the key. Where the
-            third axis from the end is shorter in key and value, each of them serves neighbouring heads of the query.
+        query, key, value: leading dimensions broadcast; the value may be of another width than the key. With four
+            or more axes, the third from the end counts heads: where key and value have fewer, each of theirs serves
+            neighbouring heads of the query.
         mask: True where query t may attend to key s; None means everywhere.
         bias: added to the scaled scores (relative positions).
         scale: what the scores are multiplied by; None means 1 / sqrt(d_k).
         dropout: probability of dropping a weight; the caller passes 0 outside training.
     Returns:
-        output and weights.
+        output and weights (before dropout).
     Raises:
-        ValueError: widths of query and key or numbers of keys and values differ, or the mask is not
-            boolean or does not end in (T, S).
+        ValueError: widths of query and key or numbers of keys and values differ, numbers of heads do not divide, or
+            the mask is not boolean or does not end in (T, S).
     Source: Vaswani et al. 2017, equation 1.
     """
     _check_shapes(query, key, value, mask)
@@ -149,15 +152,15 @@ def fused_attention(
     _check_shapes(query, key, value, mask)
     if bias is not None:
         lowest = torch.finfo(query.dtype).min
-        seen = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, lowest)
+        added = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, lowest)
     else:
-        seen = mask
-    if seen is not None and query.is_cuda:  # with a mask the GPU's kernels know no grouped heads
+        added = mask
+    if added is not None and query.is_cuda:  # with a mask the GPU's kernels know no grouped heads
         key, value = _for_each_head(query, key), _for_each_head(query, value)
     output = F.scaled_dot_product_attention(
-        query, key, value, seen, dropout, scale=_scale(query, scale), enable_gqa=_grouped(query, key)
+        query, key, value, added, dropout, scale=_scale(query, scale), enable_gqa=_grouped(query, key)
     )
-    if mask is not None:
+    if mask is not None:  # a fully masked row: with a bias it is uniform until here
         output = output.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
     return output, None
 
@@ -174,8 +177,8 @@ def causal_attention(
 ) -> tuple[Float[Tensor, "*o T V"], None]:
     """Fused attention in which no query sees what comes after it: the core of a decoder.
 
-    The queries are the last of the S positions, and ``mask`` forbids more. Without one, PyTorch's kernel knows by
-    itself what is past, and no T x S mask is stored.
+    The queries are the last of the S positions, and ``mask`` forbids more. Without mask and bias, and with as many
+    queries as keys, PyTorch's kernel knows by itself what is past, and no T x S mask is stored.
 
     Raises:
         ValueError: as ``attention``.
@@ -198,11 +201,12 @@ Core = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 class KVCache:
-    """Keys and values of the tokens read so far, one pair per layer; it owns the position of the next token.
+    """Keys and values of the tokens read so far, one pair per layer; ``length`` is how many there are.
 
-    Every layer appends its keys and values of the new tokens; when the last layer has done so, the
-    position moves on. So all layers of one forward pass see the same ``length``. Beside them it keeps the keys and
-    values of a source, which do not grow.
+    The layers append in their order, each its keys and values of the new tokens; when the last one has done so,
+    ``length`` moves on. So all layers of one forward pass see the same. Filling counts: a token's place in its own text
+    follows from the mask. Keys are kept as they were turned by their positions. Beside them the cache keeps the
+    keys and values of a context (the source of an encoder-decoder), which do not grow.
 
     Args:
         num_layers: how many attention layers share the cache.
@@ -259,12 +263,17 @@ class KVCache:
     def source(
         self, layer: int, context: Float[Tensor, "B S D"], project: Callable[[Tensor], tuple[Tensor, Tensor]]
     ) -> tuple[Float[Tensor, "B G S K"], Float[Tensor, "B G S K"]]:
-        """Keys and values of the source in one layer: projected when they are first asked for, then kept.
+        """Keys and values of the context in one layer: projected when they are first asked for, then kept.
+
+        Of a later context only the length is compared with the first one's. Where the first one was a single text, it
+        serves every text of the batch.
 
         Raises:
-            ValueError: the source is longer or shorter than the one that is kept.
+            ValueError: the context is longer or shorter than the one that is kept.
         """
-        key, value = self._sources[layer] = self._sources[layer] or project(context)
+        if self._sources[layer] is None:
+            self._sources[layer] = project(context)
+        key, value = self._sources[layer]
         if key.shape[2] != context.shape[1]:
             raise ValueError(
                 f"context has {context.shape[1]} positions, that of this cache has {key.shape[2]}: reset it first"
@@ -273,9 +282,11 @@ class KVCache:
 
     def select(self, rows: Int[Tensor, "N"]) -> None:
         """Keeps these texts, in this order; one may come more than once (beam search)."""
-        self._stored = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self._stored]
-        if any(pair and len(pair[0]) > 1 for pair in self._sources):  # a single source serves all texts
-            self._sources = [(key[rows], value[rows]) for key, value in self._sources]
+        self._stored = [pair and (pair[0][rows], pair[1][rows]) for pair in self._stored]
+        # A single context serves all texts and stays as it is.
+        self._sources = [
+            (pair[0][rows], pair[1][rows]) if pair and len(pair[0]) > 1 else pair for pair in self._sources
+        ]
 
     def _allocate(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         room = (new.new_empty(*new.shape[:2], self.max_seq_len, new.shape[3]) for new in (key, value))
@@ -351,14 +362,15 @@ class MultiHeadAttention(nn.Module):
         Args:
             x: what asks.
             context: what is asked; None means ``x`` itself (self-attention).
-            mask: (T, S), one for all; (B, T, S), one per text; or (B, H, T, S), one per head.
+            mask: (T, S), one for all; (B, T, S), one per text; or (B, H, T, S), one per head. T may be 1: a mask of
+                real tokens (B, S) goes in as ``mask[:, None]``.
             cache: keys and values of earlier tokens; the new ones are appended under ``layer``. Those of a context
                 stay the same from token to token, so they are projected once and kept there.
             layer: place of this module in the cache.
-            rotate: turns queries and keys by their positions (see ``positions.Rotary``).
-            bias: added to the scores of every head, (H, T, S) (see ``positions.RelativeBias``).
+            rotate: turns queries and keys by their positions (see ``positions.Rotary``); self-attention only.
+            bias: added to the scores of every head, (H, T, S) (see ``positions.RelativeBias``); not the projections'.
         Raises:
-            ValueError: the mask has other than 2, 3 or 4 axes, or does not fit.
+            ValueError: the mask has other than 2, 3 or 4 axes, or does not fit, or ``rotate`` with a context.
         """
         query, key, value = self._heads(x, context, cache, layer, rotate)
         dropout = self.dropout if self.training else 0.0
@@ -390,13 +402,17 @@ class MultiHeadAttention(nn.Module):
         rotate: Callable[[Tensor], Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         query = self.query_norm(self._split(self.q_proj(x), self.num_heads))  # (B, H, T, K)
-        if cache is not None and context is not None:
-            key, value = cache.source(layer, context, self._keys_and_values)
-        else:
-            key, value = self._keys_and_values(x if context is None else context)
+        if context is not None:
+            if rotate is not None:
+                raise ValueError("rotate turns by positions in one text; a context is another one")
+            key, value = (
+                cache.source(layer, context, self._keys_and_values) if cache else self._keys_and_values(context)
+            )
+            return query, key, value
+        key, value = self._keys_and_values(x)
         if rotate is not None:
             query, key = rotate(query), rotate(key)
-        if cache is not None and context is None:
+        if cache is not None:
             key, value = cache.append(layer, key, value)
         return query, key, value
 
@@ -447,6 +463,8 @@ def _check_shapes(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
         raise ValueError(f"query {tuple(query.shape)} and key {tuple(key.shape)} must have the same last size")
     if key.shape[-2] != value.shape[-2]:
         raise ValueError(f"key {tuple(key.shape)} and value {tuple(value.shape)} must have the same number of rows")
+    if _grouped(query, key) and query.shape[-3] % key.shape[-3]:
+        raise ValueError(f"query has {query.shape[-3]} heads, no multiple of the {key.shape[-3]} of the key")
     if mask is None:
         return
     if mask.dtype != torch.bool:

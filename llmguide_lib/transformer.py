@@ -36,6 +36,8 @@ Residual = Callable[[Tensor, Sublayer, nn.Module], Tensor]
 class EncoderBlock(nn.Module):
     """Self-attention, then feed-forward. With ``causal_attention`` as its core it is the block of GPT and Llama.
 
+    Despite its name: models that only decode are made of it, and ``DecoderBlock`` is for those with a source.
+
     Args:
         attention, feed_forward: the two sublayers.
         norm1, norm2: their norms.

@@ -315,6 +315,8 @@ FULL = KVCache(1, 2)
         (lambda: attention(Z(2, 3), Z(2, 4), Z(2, 4)), r"query \(2, 3\) and key \(2, 4\) must have the same last"),
         (lambda: attention(Z(2, 3), Z(4, 3), Z(5, 3)), r"key \(4, 3\) and value \(5, 3\) must have the same number"),
         (lambda: attention(Z(2, 3), Z(4, 3), Z(4, 3), causal_mask(3)), r"mask \(3, 3\) must end in \(T, S\)"),
+        (lambda: attention(Z(1, 4, 2, 3), Z(1, 3, 2, 3), Z(1, 3, 2, 3)), r"query has 4 heads, no multiple of the 3 of"),
+        (lambda: module()(Z(B, T, D), Z(B, T, D), rotate=lambda x: x), r"rotate turns by positions in one text; a con"),
         (lambda: MultiHeadAttention(10, 4), r"d_model \(10\) must be a multiple of num_heads \(4\)"),
         (lambda: MultiHeadAttention(8, 4, head_dim=0), r"head_dim \(0\) must be positive"),
         (lambda: MultiHeadAttention(8, 4, 3), r"num_heads \(4\) must be a multiple of num_kv_heads \(3\)"),

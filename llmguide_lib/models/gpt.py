@@ -110,7 +110,9 @@ class GPT(nn.Module):
 
         Args:
             tokens: ids; with a cache only the new ones.
-            mask: True for real tokens, those in the cache included; None means that all are real.
+            mask: True for real tokens, those in the cache first; None means that all are real. Filling may stand
+                anywhere, but each text needs a real token at the first call. Once given, a mask must be given, grown,
+                at every later call with the same cache.
             cache: keys and values of the tokens before these; the new ones are added to it.
         Raises:
             ValueError: tokens, mask or cache do not fit the model or each other.

@@ -62,7 +62,7 @@ class LlamaConfig:
 
     @property
     def head_width(self) -> int:
-        """``head_dim``, or what it is if not given."""
+        """``head_dim``, or else ``d_model / num_heads``."""
         return self.head_dim or self.d_model // self.num_heads
 
 
@@ -127,7 +127,9 @@ class Llama(nn.Module):
 
         Args:
             tokens: ids; with a cache only the new ones.
-            mask: True for real tokens, those in the cache included; None means that all are real.
+            mask: True for real tokens, those in the cache first; None means that all are real. Filling may stand
+                anywhere, but each text needs a real token at the first call. Once given, a mask must be given, grown,
+                at every later call with the same cache.
             cache: keys and values of the tokens before these; the new ones are added to it.
         Raises:
             ValueError: tokens, mask or cache do not fit the model or each other.
@@ -149,7 +151,7 @@ def _block(config: LlamaConfig) -> EncoderBlock:
         config.d_model,
         config.num_heads,
         config.num_kv_heads,
-        head_dim=config.head_dim,
+        head_dim=config.head_width,
         bias=config.attention_bias,
         core=causal_attention,
     )
