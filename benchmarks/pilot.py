@@ -17,7 +17,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmguide_lib import training  # noqa: E402
-from llmguide_lib.corpora import documentation, token_row  # noqa: E402
+from llmguide_lib.corpora import documentation  # noqa: E402
+from llmguide_lib.corpora.storage import token_row  # noqa: E402
 from llmguide_lib.models import Llama, LlamaConfig  # noqa: E402
 from llmguide_lib.objectives import Batch, NextToken, Windows, cross_entropy  # noqa: E402
 from llmguide_lib.tokenizers import BPETokenizer  # noqa: E402

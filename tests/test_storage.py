@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from llmguide_lib.corpora import storage, token_row
+from llmguide_lib.corpora import storage
 from llmguide_lib.corpora.cache import CACHE_VARIABLE
+from llmguide_lib.corpora.storage import token_row
 from llmguide_lib.tokenizers import BPETokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +57,7 @@ def test_where_nothing_can_be_written_it_is_made_in_memory(tokenizer, tmp_path, 
 
 def test_several_processes_may_make_it_at_once(tokenizer, tmp_path):
     code = (
-        "from llmguide_lib.corpora import token_row; from llmguide_lib.tokenizers import BPETokenizer\n"
+        "from llmguide_lib.corpora.storage import token_row; from llmguide_lib.tokenizers import BPETokenizer\n"
         "texts = [f'text number {n} of many' for n in range(20000)]\n"
         "tokenizer = BPETokenizer.train(texts[:100], 270, special_tokens=('<|endoftext|>',))\n"
         "row = token_row(texts, tokenizer); print(len(row), row.long().sum().item())"

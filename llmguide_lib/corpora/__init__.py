@@ -1,4 +1,8 @@
-"""Text to learn from, found on the reader's own machine: nothing to download, and the same for everyone."""
+"""Text to learn from, found on the reader's own machine: nothing to download, and the same for everyone.
+
+Importing this package imports neither torch nor NumPy: any Python can read the corpus. (``storage``, which makes
+tokens of it, does.)
+"""
 
 from .documents import LIBRARIES, Coverage, Document, LibraryCoverage, coverage, documentation
 from .generated import GENERATED_SPLITS, OPERATORS, Exercise, arithmetic, copying
@@ -7,7 +11,6 @@ from .installation import OBJECT_KINDS
 from .localized import LOCALIZED_KINDS, LOCALIZED_SPLITS, localized_pairs
 from .records import Record, records
 from .splits import SPLITS
-from .storage import token_row
 from .tasks import (
     TASK_KINDS,
     TASK_LIBRARIES,
@@ -66,7 +69,6 @@ __all__ = [
     "parameter_extraction",
     "records",
     "retrieval_questions",
-    "token_row",
     "topics",
     "translation_pairs",
     "which_library",
