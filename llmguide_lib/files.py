@@ -1,7 +1,7 @@
 """Files that are complete or not there."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,13 +16,13 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
         OSError: no room, or no right to write; an older file at this place is still whole then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # with the rights that a new file has here
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(part, "xb") as file:
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise

@@ -74,6 +74,7 @@ def test_several_processes_may_make_it_at_once(tokenizer, tmp_path):
     "texts, end, message",
     [
         ([], END, "texts must hold at least one text"),
+        ("one text", END, "texts must be several texts, not one string; give a list"),
         (iter(TEXTS), END, r"texts \(list_iterator\) can be read only once"),
         (TEXTS, "<|end|>", r"token \('<\|end\|>'\) must be one of the 270 tokens"),
     ],

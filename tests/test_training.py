@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -97,11 +98,13 @@ def test_schedules_rise_and_fall_as_they_say():
         (lambda: config(accumulate=0), r"accumulate \(0\) must be positive"),
         (lambda: config(precision="float16"), r"precision \('float16'\) must be one of float32, bfloat16, or None"),
         (lambda: config(average=1.0), r"average \(1.0\) must be above 0 and below 1"),
+        (lambda: config(steps=2.5), r"steps \(2.5\) must be an integer"),
+        (lambda: config(eval_every=0), r"eval_every \(0\) must be positive"),
         (lambda: config(seed=-1), r"seed \(-1\) must not be negative"),
         (lambda: AdamW()(model().requires_grad_(False)), "model has no parameter that may be trained"),
     ],
 )
-def test_bad_settings_are_refused(make, message):
+def test_bad_settings_are_refused(make, message, unchecked):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -329,8 +332,12 @@ def test_a_weight_and_a_gradient_that_are_no_numbers_are_named():
     def loss(m, batch):
         return cross_entropy(m, batch) + (m.token_embedding.weight[0, 0] * 0).sqrt()
 
-    with pytest.raises(FloatingPointError, match="the gradient of token_embedding.weight holds NaN"):
+    with pytest.raises(FloatingPointError, match=r"step 0 is 3.9\d*: but the gradient of token_embedding.weight holds"):
         train(model(), batches(), config(), loss=loss)
+    with pytest.raises(FloatingPointError, match="the layers' results are finite, the loss computed from them is not"):
+        train(model(), batches(), config(), loss=lambda m, batch: cross_entropy(m, batch) * math.inf)
+    with pytest.raises(FloatingPointError, match="is 3.9.*e.300: but its gradient is too long for its type"):
+        train(model(), batches(), config(), loss=lambda m, batch: cross_entropy(m, batch) * 1e300)
 
 
 def test_lines_of_text_say_how_far_it_is(monkeypatch, capsys):
@@ -349,28 +356,113 @@ def test_an_interrupted_run_goes_on_to_the_bit(tmp_path):
     settings = config(steps=9, average=0.9, optimizer=Muon(), save_every=2)
     expected = train(whole, batches(), settings, folder=tmp_path / "a")
 
-    class Interrupting:
-        def __init__(self):
-            self.left = 5
+    def interrupted(m, batch):
+        interrupted.calls += 1
+        if interrupted.calls == 5:
+            signal.raise_signal(signal.SIGINT)  # in the middle of the fifth step
+        return cross_entropy(m, batch)
 
-        def update(self, records, share):
-            self.left -= 1
-            if not self.left:
-                raise KeyboardInterrupt
-
-        def close(self): ...
-
-    original, progress._make = progress._make, Interrupting
-    try:
-        first = train(parts, batches(), settings, folder=tmp_path / "b")
-    finally:
-        progress._make = original
+    interrupted.calls = 0
+    first = train(parts, batches(), settings, loss=interrupted, folder=tmp_path / "b")
     assert first.stopped and first.step == 5
     parts = model(seed=3, dropout=0.1)  # whatever stands in the model is replaced
     random.random(), torch.rand(5)
     second = train(parts, batches(), settings, folder=tmp_path / "b")
     assert not second.stopped and torch.equal(weights(whole), weights(parts))
     assert expected.curve("loss") == second.curve("loss")
+    assert train(parts, batches(), settings, folder=tmp_path / "b").rows == second.rows  # nothing is left to do
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path):
+    def impatient(m, batch):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model(), batches(), config(), loss=impatient, folder=tmp_path)
+    assert not (tmp_path / state.FILE).exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("save_every", [3, 4, None])
+def test_the_last_evaluation_is_there_whenever_states_are_saved(save_every, tmp_path):
+    settings = config(save_every=save_every)
+    for _ in range(2):
+        records = train(model(), batches(), settings, evaluate=lambda m: {"seen": 1}, folder=tmp_path)
+        assert records.curve("seen")[0] == [0, 3, 6] and records.finished
+
+
+@pytest.mark.parametrize("recipe", [AdamW(), Muon(), lambda m: [torch.optim.SGD(m.parameters(), lr=0.1)]])
+def test_heads_that_are_not_used_and_optimizers_without_memory_go_on_too(recipe, tmp_path):
+    def bert():
+        torch.manual_seed(0)
+        return BERT(BERTConfig(vocab_size=50, max_seq_len=16, d_model=16, num_heads=2, num_layers=1))
+
+    def stopped(m, batch):
+        signal.raise_signal(signal.SIGINT)
+        return masked_cross_entropy(m, batch)
+
+    masked = MaskedTokens(Windows(TOKENS, 16, 4), Masking(0.3, 1, 50))
+    whole, parts, settings = bert(), bert(), config(optimizer=recipe)
+    train(whole, masked, settings, loss=masked_cross_entropy, folder=tmp_path / "a")
+    assert train(parts, masked, settings, loss=stopped, folder=tmp_path / "b").step == 1
+    train(parts, masked, settings, loss=masked_cross_entropy, folder=tmp_path / "b")
+    assert torch.equal(weights(whole), weights(parts))
+
+
+def test_numbers_of_numpy_do_not_spoil_the_state(tmp_path):
+    settings = config(steps=4, save_every=2, optimizer=AdamW(lr=np.logspace(-3, -2, 3)[1]))
+    for _ in range(2):
+        records = train(model(), batches(), settings, evaluate=lambda m: {"v": np.float64(1)}, folder=tmp_path)
+        assert records.curve("v") == ([0, 3, 4], [1.0, 1.0, 1.0])
+
+
+def test_what_a_killed_run_left_behind_is_cleared_away(tmp_path):
+    (tmp_path / f".{state.FILE}.0123").write_bytes(b"half")
+    train(model(), batches(), config(), folder=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [state.LOCK, state.FILE]
+
+
+def test_gradients_that_were_there_before_are_not_used():
+    plain, used = model(), model()
+    cross_entropy(used, next(iter(batches()))).backward()
+    train(plain, batches(), config()), train(used, batches(), config())
+    assert torch.equal(weights(plain), weights(used)) and all(p.grad is None for p in used.parameters())
+
+
+def test_a_failed_run_leaves_a_model_that_can_be_used():
+    def fails(m):
+        raise RuntimeError("no")
+
+    failed = model()
+    with pytest.raises(RuntimeError, match="no"):
+        train(failed, batches(), config(recompute=True), evaluate=fails)
+    assert not failed.training and "forward" not in vars(failed.blocks[0])
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (1.0, "evaluate returned a float, it must return a dict"),
+        ({"loss": 1.0}, "evaluate returned 'loss', a name that"),
+    ],
+)
+def test_what_an_evaluation_may_not_return_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        train(model(), batches(), config(), evaluate=lambda m: values)
+
+
+def test_batches_that_can_be_read_once_cannot_go_on(tmp_path):
+    def stopped(m, batch):
+        signal.raise_signal(signal.SIGINT)
+        return cross_entropy(m, batch)
+
+    train(model(), batches(), config(), loss=stopped, folder=tmp_path)
+    once = iter(batches())
+    with pytest.raises(
+        ValueError, match=r"batches \(generator\) can be read only once, and this run goes on after step 1"
+    ):
+        train(model(), once, config(), folder=tmp_path)
 
 
 KILLED = """

@@ -27,6 +27,8 @@ def token_row(texts: Iterable[str], tokenizer: Tokenizer, end_token: str = "<|en
     Raises:
         ValueError: no text, texts that can be read only once, or an end token that the tokenizer does not have.
     """
+    if isinstance(texts, str):
+        raise ValueError("texts must be several texts, not one string; give a list")
     if iter(texts) is texts:
         raise ValueError(
             f"texts ({type(texts).__name__}) can be read only once; give a list, or what can be iterated anew"

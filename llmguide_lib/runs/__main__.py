@@ -34,7 +34,7 @@ def run(name: str, folder: Path, target: Path) -> None:
     if records.stopped:
         sys.stdout.write(f"{name} was stopped after step {records.step}; the same command goes on.\n")
         return
-    model = model.half().float()  # what is shipped is what is measured
+    model = model.cpu().half().float()  # what is shipped is what is measured
     measured = report.measure(name, model, tokenizer, texts)
     record = report.record(name, model, records, measured)
     course.write(target / "models" / name, model, tokenizer, report.card(name, record))

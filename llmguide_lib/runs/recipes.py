@@ -79,7 +79,8 @@ def _bits_per_byte(row: Tensor, num_bytes: int) -> Callable[[nn.Module], dict[st
     windows = _windows(row)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
-        nats = sum(cross_entropy(model, Batch(part[:, :-1], part[:, 1:])).item() for part in windows.split(32))
+        parts = windows.to(next(model.parameters()).device).split(32)
+        nats = sum(cross_entropy(model, Batch(part[:, :-1], part[:, 1:])).item() for part in parts)
         per_token = nats / windows[:, 1:].numel()
         return {"validation_bits_per_byte": per_token * (len(row) - 1) / num_bytes / math.log(2)}
 
@@ -93,8 +94,8 @@ def _masked_accuracy(row: Tensor, num_bytes: int) -> Callable[[nn.Module], dict[
     def evaluate(model: nn.Module) -> dict[str, float]:
         right = asked = 0
         for tokens, targets in zip(batch.tokens.split(32), batch.targets.split(32), strict=True):
-            chosen = targets != IGNORED
-            guesses = model.scores(model.hidden(tokens)[chosen]).argmax(dim=-1)
+            chosen, device = targets != IGNORED, next(model.parameters()).device
+            guesses = model.scores(model.hidden(tokens.to(device))[chosen.to(device)]).argmax(dim=-1).cpu()
             right, asked = right + int((guesses == targets[chosen]).sum()), asked + int(chosen.sum())
         return {"validation_masked_accuracy": right / asked}
 

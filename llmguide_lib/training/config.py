@@ -21,14 +21,15 @@ class TrainConfig:
         optimizer: a recipe, such as ``AdamW(lr=3e-3)`` or ``Muon()``.
         schedule: the factor of the learning rate at each step.
         accumulate: batches read for one step.
-        clip_norm: largest norm of the gradient of the mean loss; longer ones are shortened to it.
+        clip_norm: largest norm of the gradient of the mean loss; longer ones are shortened to it; None shortens none.
         precision: "bfloat16" or "float32"; None means what is fastest on the device.
         compile: whether torch compiles the model first.
         recompute: whether blocks forget their activations and compute them again in the backward pass: less memory.
         average: share of the old value in a running mean of the weights, 0.999 say, with which the model is evaluated
             and which it has at the end; None for no mean.
         distribute: ``parallel.replicate`` (DDP) or ``parallel.shard`` (FSDP2), under torchrun.
-        log_every, eval_every, save_every: steps between records, evaluations and saved states.
+        log_every, eval_every, save_every: steps between records, evaluations and saved states; None for the last two
+            means only at the end.
         seed: of dropout and whatever else is drawn inside the model.
     Raises:
         ValueError: a number is out of range, or not exactly one of ``steps`` and ``seconds`` is given.
@@ -39,15 +40,15 @@ class TrainConfig:
     optimizer: Recipe = field(default_factory=AdamW)
     schedule: Cosine | object = field(default_factory=lambda: Cosine(warmup_steps=50))
     accumulate: int = 1
-    clip_norm: float | int = 1.0
+    clip_norm: float | int | None = 1.0
     precision: str | None = None
     compile: bool = False
     recompute: bool = False
     average: float | None = None
     distribute: parallel.Distribute = parallel.replicate
     log_every: int = 10
-    eval_every: int = 200
-    save_every: int = 200
+    eval_every: int | None = 200
+    save_every: int | None = 200
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,6 +58,10 @@ class TrainConfig:
             number = getattr(self, name)
             if number is not None and not number > 0:
                 raise ValueError(f"{name} ({number}) must be positive")
+        for name in ("steps", "accumulate", "log_every", "eval_every", "save_every"):
+            number = getattr(self, name)
+            if number is not None and not isinstance(number, int):
+                raise ValueError(f"{name} ({number}) must be an integer")
         if self.precision is not None and self.precision not in PRECISIONS:
             raise ValueError(f"precision ({self.precision!r}) must be one of {', '.join(PRECISIONS)}, or None")
         if self.average is not None and not 0 < self.average < 1:

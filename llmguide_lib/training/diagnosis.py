@@ -1,5 +1,7 @@
 """Which layer went wrong first, when a loss is no number any more."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -9,17 +11,19 @@ def explain(model: nn.Module, objective: nn.Module, batches: list[tuple], step: 
 
     Runs the batches once more and looks at what each layer returns.
     """
-    head = f"the loss of step {step} is {loss}: "
+    head = f"the loss of step {step} is {loss:.4g}: "
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
             return f"{head}{name} holds NaN or infinity; was the learning rate too high before?"
-    wrong = _first_wrong_result(model, objective, batches)
-    if wrong:
-        return f"{head}{wrong} is the first layer that returns NaN or infinity"
+    if not math.isfinite(loss):
+        wrong = _first_wrong_result(model, objective, batches)
+        if wrong:
+            return f"{head}{wrong} is the first layer that returns NaN or infinity"
+        return f"{head}the layers' results are finite, the loss computed from them is not"
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not parameter.grad.isfinite().all():
-            return f"{head}the gradient of {name} holds NaN or infinity"
-    return f"{head}the layers' results are finite, the loss computed from them is not"
+            return f"{head}but the gradient of {name} holds NaN or infinity"
+    return f"{head}but its gradient is too long for its type"
 
 
 def _first_wrong_result(model: nn.Module, objective: nn.Module, batches: list[tuple]) -> str | None:

@@ -18,6 +18,8 @@ from .diagnosis import explain
 from .parallel import Workers, gradients_kept_here
 from .records import Records
 
+RESERVED = frozenset(["step", "seconds", "loss", "lr_factor", "gradient_norm"])  # what a run notes by itself
+
 
 class _Objective(nn.Module):
     """The model and its loss as one module: what DDP and FSDP2 wrap and ``compile`` compiles."""
@@ -46,16 +48,16 @@ class Engine:
         runtime.seed_everything(config.seed)
         dtype = PRECISIONS[config.precision] if config.precision else runtime.fastest_precision(self.device)
         self._autocast = partial(runtime.autocast, self.device, dtype)
-        if config.recompute:
-            for block in model.blocks:
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         objective = _Objective(model, loss)
         if config.compile:
             objective.compile()
         self._objective = config.distribute(objective) if self.workers.size > 1 else objective
         self._optimizers = list(config.optimizer(model))
-        self._peaks = [[group["lr"] for group in one.param_groups] for one in self._optimizers]
+        self._peaks = [[float(group["lr"]) for group in one.param_groups] for one in self._optimizers]
         self._mean = {} if config.average is None else {n: p.detach().clone() for n, p in model.named_parameters()}
+        if config.recompute:
+            for block in model.blocks:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def step(self, micro_batches: list[tuple], factor: float, number: int) -> tuple[float, int, float]:
         """One update; returns the mean loss, the number of targets and the norm of the gradient.
@@ -65,6 +67,7 @@ class Engine:
             FloatingPointError: loss or gradient are no numbers.
         """
         self.model.train()
+        self.model.zero_grad()  # whoever looked at gradients before may have left some
         parts = [_moved(self.workers.share(_checked(batch)), self.device) for batch in micro_batches]
         losses = []
         for place, part in enumerate(parts):
@@ -79,7 +82,7 @@ class Engine:
             raise ValueError(f"the batch of step {number} asks for nothing: all its targets are ignored")
         norm = self._update(targets, factor)
         if not torch.isfinite(torch.tensor([total, norm])).all():
-            raise FloatingPointError(explain(self.model, self._objective, parts, number, total))
+            raise FloatingPointError(explain(self.model, self._objective, parts, number, total / targets))
         return total / targets, targets, norm
 
     def _update(self, targets: int, factor: float) -> float:
@@ -87,27 +90,40 @@ class Engine:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         # Processes have averaged the gradients of their sums; the mean over all targets is wanted.
         torch._foreach_mul_([p.grad for p in parameters], self.workers.size / targets)
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-        norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
-        if norm < float("inf"):
+        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        if norm.isfinite():
+            if self.config.clip_norm is not None:
+                nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
             for optimizer, peaks in zip(self._optimizers, self._peaks, strict=True):
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak * factor
                 optimizer.step()
-                optimizer.zero_grad()
             if self._mean:
                 weights = [p.detach() for p in self.model.parameters()]
                 torch._foreach_lerp_(list(self._mean.values()), weights, 1 - self.config.average)
-        return norm
+        return norm.item()
 
     def evaluate(self, evaluate: Callable[[nn.Module], Mapping[str, float | int]]) -> dict[str, float]:
-        """The values, of the mean weights if there are such; leaves weights and random numbers as they were."""
+        """The values, of the mean weights if there are such; leaves weights and random numbers as they were.
+
+        Raises:
+            ValueError: ``evaluate`` returns something else than numbers, or a name that the run uses itself.
+        """
         drawn = random.getstate()
-        with torch.random.fork_rng(), torch.no_grad(), self._mean_weights(), self._autocast():
-            self.model.eval()
-            values = dict(evaluate(self.model))
-        random.setstate(drawn)
-        return values
+        try:
+            with torch.random.fork_rng(), torch.no_grad(), self._mean_weights(), self._autocast():
+                self.model.eval()
+                values = evaluate(self.model)
+        finally:
+            random.setstate(drawn)
+        if not isinstance(values, Mapping):
+            raise ValueError(f"evaluate returned a {type(values).__name__}, it must return a dictionary of numbers")
+        if taken := RESERVED & values.keys():
+            raise ValueError(
+                f"evaluate returned {sorted(taken)[0]!r}, a name that the run itself uses; call it otherwise"
+            )
+        return {name: float(value) for name, value in values.items()}
 
     def save(self, folder: Path, records: Records) -> None:
         """Writes the state of the run."""
@@ -118,8 +134,11 @@ class Engine:
         return state.restore(folder, self._facts(), self.model, self._optimizers, self._mean)
 
     def finish(self) -> None:
-        """The model as it shall be used."""
+        """The model takes the mean of its weights, if there is one."""
         self._take(self._mean)
+
+    def close(self) -> None:
+        """Leaves a model that can be used, whatever ended the run."""
         self.model.zero_grad()
         if self.config.recompute:
             for block in self.model.blocks:

@@ -61,20 +61,15 @@ class Workers(NamedTuple):
 
     def total(self, number: float | int | Tensor) -> float:
         """The sum of a number over all processes."""
-        number = torch.as_tensor(number, dtype=torch.float64)
-        if self.size > 1:
-            number = number.to(_communicating_device())
-            dist.all_reduce(number)
-        return number.item()
+        if self.size == 1:
+            return float(number)
+        shared = torch.tensor(float(number), dtype=torch.float64, device=_communicating_device())
+        dist.all_reduce(shared)
+        return shared.item()
 
     def agree(self, number: float | int) -> float:
         """The first process's number, for all: clocks differ."""
         return self.total(number if self.rank == 0 else 0.0)
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.size > 1:
-            dist.barrier()
 
 
 @contextmanager

@@ -19,9 +19,11 @@ class Records:
         seconds: training time, without evaluations and saving.
         loading_seconds: the part of it that went into waiting for batches.
         targets: how many targets have been learned from.
-        rows: what was noted, each with its step, seconds and values (loss in nats per target, lr, norm of the gradient;
-            or the results of an evaluation).
+        rows: what was noted, each with its step, seconds and values (loss in nats per target, the schedule's
+            factor, the gradient's norm; or the results of an evaluation).
+        losses: of the steps since the last row with a loss.
         stopped: whether somebody stopped the run before its end.
+        finished: whether the run is over and evaluated.
     """
 
     step: int = 0
@@ -29,7 +31,9 @@ class Records:
     loading_seconds: float = 0.0
     targets: int = 0
     rows: list[dict[str, float | int]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
     stopped: bool = False
+    finished: bool = False
 
     @property
     def targets_per_second(self) -> float:

@@ -31,6 +31,9 @@ FILE, LOCK = "state.pt", "lock"
 # Whole tensors by the model's own names, however many processes hold how much of them: a state fits any number.
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
+# A parameter that never got a gradient (a head that the loss does not use) has no state in an optimizer.
+_WHOLE_SEEN = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
+_SPREAD_SEEN = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False, strict=False)
 
 
 @contextmanager
@@ -53,6 +56,8 @@ def claimed(folder: Path | None, workers: Workers) -> Iterator[None]:
         raise ValueError(f"folder ({folder}) is in use by another run that is still going on") from None
     except OSError as error:
         raise ValueError(f"folder ({folder}) cannot be written to: {error.strerror}") from None
+    for part in folder.glob(f".{FILE}.*"):  # of a run that was killed while it saved
+        part.unlink()
     try:
         yield
     finally:
@@ -75,7 +80,7 @@ def save(
     content = {
         "facts": facts,
         "model": get_model_state_dict(model, options=_WHOLE),
-        "optimizers": [get_optimizer_state_dict(model, one, options=_WHOLE) for one in optimizers],
+        "optimizers": [get_optimizer_state_dict(model, one, options=_WHOLE_SEEN) for one in optimizers],
         "mean": {name: _whole(tensor) for name, tensor in mean.items()},
         "random": _random_state(),
         "records": asdict(records),
@@ -118,7 +123,8 @@ def restore(
             raise ValueError(f"folder ({folder}) holds another run: its {name} is {then}, now it is {now}")
     set_model_state_dict(model, content["model"], options=_SPREAD)
     for optimizer, state in zip(optimizers, content["optimizers"], strict=True):
-        set_optimizer_state_dict(model, optimizer, state, options=_SPREAD)
+        if state["state"]:  # plain gradient descent remembers nothing
+            set_optimizer_state_dict(model, optimizer, state, options=_SPREAD_SEEN)
     for name, tensor in mean.items():
         tensor.copy_(_like(content["mean"][name], tensor))
     _set_random_state(content["random"])
