@@ -145,7 +145,7 @@ def record(name: str, model: nn.Module, records: Records, measured: dict) -> dic
     """Everything about a run that is not weights."""
     return {
         "command": f"python -m llmguide_lib.runs {name}",
-        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads",
+        "measured_on": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "corpus": {"hash": corpus_hash(), "share_found": round(coverage().share, 4)},
         "model": str(model.config),
@@ -195,7 +195,7 @@ def card(name: str, content: dict) -> str:
         "## How",
         "",
         f"{content['steps']:,} steps, {content['targets'] / 1e6:.1f} million targets, "
-        f"{content['training_seconds'] / 60:.0f} minutes on {content['machine']}.",
+        f"{content['training_seconds'] / 60:.0f} minutes of training.",
         "",
         *(f"- {key}: {value}" for key, value in content["recipe"].items()),
         "",
