@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -145,7 +144,7 @@ def record(name: str, model: nn.Module, records: Records, measured: dict) -> dic
     """Everything about a run that is not weights."""
     return {
         "command": f"python -m llmguide_lib.runs {name}",
-        "measured_on": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads",
+        "measured_on": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "corpus": {"hash": corpus_hash(), "share_found": round(coverage().share, 4)},
         "model": str(model.config),
