@@ -1,4 +1,5 @@
-"""The course's own models, shipped with the package: ``load("gpt")`` a decoder, ``load("bert")`` an encoder.
+"""The course's own models, shipped with the package: ``load("gpt")`` a decoder. The encoder, ``load("bert")``, is
+not shipped yet; ``python -m llmguide_lib.runs bert-course`` trains it.
 
 Each lies in a folder that Hugging Face's ``AutoModel`` and ``AutoTokenizer`` read too; see its README.md for what it
 was trained on, how good it is and what it cannot do.
@@ -36,7 +37,7 @@ def load(name: str) -> tuple[nn.Module, BPETokenizer]:
     Args:
         name: "gpt" or "bert".
     Raises:
-        ValueError: no such model, or its files are not those that were shipped.
+        ValueError: no such model, one that is not shipped yet, or files that are not those that were shipped.
 
     Example:
         >>> model, tokenizer = load("gpt")
@@ -70,6 +71,8 @@ def write(place: Path, model: nn.Module, tokenizer: BPETokenizer, card: str) -> 
 
 
 def _verify(place: Path) -> None:
+    if not place.exists():
+        raise ValueError(f"{place.name} is not here yet; train it: python -m llmguide_lib.runs {place.name}")
     try:
         expected = json.loads((place / HASHES).read_text(encoding="utf-8"))
         found = {name: _hash(place / name) for name in expected}

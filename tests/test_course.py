@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from llmguide_lib import course
+from llmguide_lib.corpora import Coverage, LibraryCoverage
 from llmguide_lib.models import Llama, LlamaConfig, ModernBERT, ModernBERTConfig
 from llmguide_lib.runs import __main__ as command
 from llmguide_lib.runs import recipes, report
@@ -77,6 +78,14 @@ def test_a_changed_or_missing_file_is_named(written):
         course.load(kind)
 
 
+def test_a_model_that_is_not_there_yet_says_how_it_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "FOLDER", tmp_path)
+    with pytest.raises(
+        ValueError, match="bert-course is not here yet; train it: python -m llmguide_lib.runs bert-course"
+    ):
+        course.load("bert")
+
+
 def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match=r"name \('t5'\) must be one of gpt, bert"):
         course.load("t5")
@@ -96,6 +105,7 @@ def test_a_run_trains_measures_and_writes(name, tmp_path, tokenizer, monkeypatch
     for module in (command, report):
         monkeypatch.setattr(module, "RECIPES", {name: recipe})
     monkeypatch.setenv("LLMGUIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(report, "coverage", lambda: Coverage((LibraryCoverage("numpy", "2", "2", 3, 3),)))
     torch.set_default_dtype(torch.float32)
     command.main([name, "--folder", str(tmp_path / "state"), "--target", str(tmp_path)])
     record = json.loads((tmp_path / "runs" / f"{name}.json").read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ def run(name: str, folder: Path, target: Path) -> None:
     """
     recipe, tokenizer = RECIPES[name], course_tokenizer()
     texts = {split: [document.text for document in documentation(split)] for split in ("train", "validation", "test")}
-    rows = {split: token_row(texts[split], tokenizer) for split in texts}
+    rows = {split: token_row(texts[split], tokenizer) for split in ("train", "validation")}
     runtime.seed_everything(recipe.config.seed)
     model = recipe.model().to(runtime.device())
     evaluate = recipe.evaluate(rows["validation"], sum(len(text.encode()) for text in texts["validation"]))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..corpora import documentation
+from ..evaluation import masked_accuracy
 from ..models import Llama, LlamaConfig, ModernBERT, ModernBERTConfig
 from ..objectives import (
-    IGNORED,
     Batch,
     MaskedTokens,
     Masking,
@@ -69,7 +69,7 @@ def _encoder() -> ModernBERT:
 
 
 def masking(rate: float | int) -> Masking:
-    """BERT's rule with the course's tokens, none of them special."""
+    """BERT's rule with the course's tokens; those that belong to no text are never hidden."""
     special = tuple(range(len(SPECIAL_TOKENS)))  # they have the first ids
     return Masking(rate, SPECIAL_TOKENS.index("<|mask|>"), VOCAB_SIZE, special=special)
 
@@ -91,15 +91,8 @@ def _masked_accuracy(row: Tensor, num_bytes: int) -> Callable[[nn.Module], dict[
     """Share of hidden tokens that are guessed, 15 % hidden, of every fourth window of the held-out row."""
     batch = masking(0.15)(_windows(row)[:, :-1], torch.Generator().manual_seed(0))
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        right = asked = 0
-        for tokens, targets in zip(batch.tokens.split(32), batch.targets.split(32), strict=True):
-            chosen, device = targets != IGNORED, next(model.parameters()).device
-            guesses = model.scores(model.hidden(tokens.to(device))[chosen.to(device)]).argmax(dim=-1).cpu()
-            right, asked = right + int((guesses == targets[chosen]).sum()), asked + int(chosen.sum())
-        return {"validation_masked_accuracy": right / asked}
-
-    return evaluate
+    parts = list(map(Batch, batch.tokens.split(32), batch.targets.split(32)))
+    return lambda model: {"validation_masked_accuracy": masked_accuracy(model, parts)}
 
 
 def _windows(row: Tensor) -> Tensor:
@@ -107,31 +100,26 @@ def _windows(row: Tensor) -> Tensor:
     return row[starts[:, None] + torch.arange(LENGTH + 1)].long()
 
 
+CONFIG = TrainConfig(
+    steps=4500,
+    optimizer=Muon(lr=1e-2, rest=AdamW(lr=6e-3)),
+    schedule=Cosine(warmup_steps=20),
+    eval_every=250,
+    save_every=50,
+)
 RECIPES = {
     "gpt-course": Recipe(
         model=_decoder,
         batches=lambda row: NextToken(Windows(row, LENGTH, batch_size=16)),
         loss=cross_entropy,
         evaluate=_bits_per_byte,
-        config=TrainConfig(
-            steps=4500,
-            optimizer=Muon(lr=1e-2, rest=AdamW(lr=6e-3)),
-            schedule=Cosine(warmup_steps=20),
-            eval_every=250,
-            save_every=50,
-        ),
+        config=CONFIG,
     ),
     "bert-course": Recipe(
         model=_encoder,
         batches=lambda row: MaskedTokens(Windows(row, LENGTH, batch_size=16), masking(0.3)),
         loss=masked_cross_entropy,
         evaluate=_masked_accuracy,
-        config=TrainConfig(
-            steps=4500,
-            optimizer=Muon(lr=1e-2, rest=AdamW(lr=6e-3)),
-            schedule=Cosine(warmup_steps=20),
-            eval_every=250,
-            save_every=50,
-        ),
+        config=CONFIG,
     ),
 }

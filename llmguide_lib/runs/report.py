@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..corpora import coverage, manifest
-from ..evaluation import COMPRESSORS, bits_per_byte, compressed_bits_per_byte, counted_bits_per_byte
+from ..evaluation import COMPRESSORS, bits_per_byte, compressed_bits_per_byte, counted_bits_per_byte, masked_accuracy
 from ..files import write_atomically
 from ..generation import Sample, Temperature, TopP, generate
 from ..objectives import IGNORED, Batch
@@ -84,8 +84,8 @@ def _measure_encoder(model: nn.Module, tokenizer: BPETokenizer, texts: Texts) ->
     answers = targets[asked].tolist()
     mask_id = tokenizer.token_to_id("<|mask|>")
     return {
-        "test_masked_accuracy": _accuracy(model, batches["test"]),
-        "validation_masked_accuracy": _accuracy(model, batches["validation"]),
+        "test_masked_accuracy": masked_accuracy(model, batches["test"]),
+        "validation_masked_accuracy": masked_accuracy(model, batches["validation"]),
         "baselines": {
             "most frequent token": sum(answer == top for answer in answers) / len(answers),
             "most frequent after the token before": sum(
@@ -105,16 +105,6 @@ def _masked_documents(tokenizer: BPETokenizer, texts: Sequence[str]) -> list[Bat
     rows = row[: len(row) // LENGTH * LENGTH].unflatten(0, (-1, LENGTH))
     generator = torch.Generator().manual_seed(0)
     return [masking(0.15)(part, generator) for part in rows.split(32)]
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, batches: list[Batch]) -> float:
-    right = asked = 0
-    for batch in batches:
-        chosen = batch.targets != IGNORED
-        guesses = model.scores(model.hidden(batch.tokens)[chosen]).argmax(dim=-1)
-        right, asked = right + int((guesses == batch.targets[chosen]).sum()), asked + int(chosen.sum())
-    return right / asked
 
 
 @torch.no_grad()
