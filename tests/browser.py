@@ -30,6 +30,18 @@ def browser():
         running.close()
 
 
+@pytest.fixture
+def page(browser):
+    """A page on which nothing may go wrong."""
+    made = browser.new_page(viewport={"width": 900, "height": 1000})
+    wrong = []
+    made.on("pageerror", lambda error: wrong.append(str(error)))
+    made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield made
+    made.close()
+    assert wrong == []
+
+
 def violations(page):
     """What axe-core finds on the page, a line for each."""
     from axe_playwright_python.sync_playwright import Axe
