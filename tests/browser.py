@@ -17,11 +17,16 @@ FLAGS = [
 ]
 
 
+def installed():
+    """The browser's program; None where there is none."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A running browser, one for all tests."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: dev)")
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = installed()
     if program is None:
         pytest.skip(f"no browser found (looked for {', '.join(NAMES)}); on Debian: apt-get install chromium")
     with api.sync_playwright() as playwright:

@@ -317,10 +317,10 @@ def test_states_weights_and_scores_are_pytorchs(site, name):
 
 
 @pytest.mark.parametrize("name", COURSE)
-def test_so_they_are_in_the_sizes_of_the_course_models(site, name):
+def test_so_they_are_in_the_sizes_of_the_course_models(site, name, unchecked):
     model = rounded(RECIPES[COURSE[name]].model())
     keep_model(site, pack_weights(model))
-    assert_equal(site, model, some_tokens(model, 40))
+    assert_equal(site, model, some_tokens(model, 12))
 
 
 def test_so_they_are_with_weights_of_int8(site):
@@ -347,7 +347,7 @@ def test_reading_in_parts_with_a_cache_changes_nothing(site, cuts):
     assert site.evaluate(code, [some_tokens(model, 13)[0].tolist(), cuts]) < 1e-6
 
 
-def test_two_hundred_greedy_tokens_are_the_librarys(site):
+def test_two_hundred_greedy_tokens_are_the_librarys(site, unchecked):
     model = rounded(RECIPES["gpt-course"].model())
     keep_model(site, pack_weights(model))
     prompt = some_tokens(model, 9)
