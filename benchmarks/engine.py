@@ -4,7 +4,8 @@
     python benchmarks/engine.py --state runs/gpt-course/state.pt
 
 takes the course models that are shipped; else the weights of a run that is under way (``--state``, the decoder's);
-else random ones, for which no loss is measured.
+else random ones, for which no loss is measured. The seconds to the first token begin with the making of the worker; an
+encoder's are those to the scores of the whole prompt. Each speed is the best of three.
 """
 
 import argparse
