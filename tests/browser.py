@@ -17,17 +17,34 @@ FLAGS = [
 ]
 
 
+def installed():
+    """The browser's program; None where there is none."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A running browser, one for all tests."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: dev)")
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = installed()
     if program is None:
         pytest.skip(f"no browser found (looked for {', '.join(NAMES)}); on Debian: apt-get install chromium")
     with api.sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page on which nothing may go wrong."""
+    made = browser.new_page(viewport={"width": 900, "height": 1000})
+    wrong = []
+    made.on("pageerror", lambda error: wrong.append(str(error)))
+    made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield made
+    made.close()
+    assert wrong == []
 
 
 def violations(page):

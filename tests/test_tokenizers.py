@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hard_texts import HARD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -20,30 +21,6 @@ from llmguide_lib.tokenizers.bpe import apply_merges, learn_merges, merge
 from llmguide_lib.tokenizers.normalizing import lowercase, normalize, strip_accents
 from llmguide_lib.tokenizers.splitting import split_bert, splitter
 
-HARD = {
-    "empty": "",
-    "one blank": " ",
-    "contractions": "We'll say it's John's, I'd've thought; DON'T! WE'LL 'tis ‘quoted’ rock'n'roll 'ſ",
-    "numbers": "3.14159 1234567890 2024-11-24 007 1e-12 ½ ⅷ ٣٤٥ 一二三 x2 10³",
-    "spaces": "a b  c   d\u00a0e\u2003f\u3000g\u200bh\u2028i\u2029j\u0085k\u1680l\ufeffm   ",
-    "line ends": "one\ntwo\r\nthree\rfour\n\n\n  five \n\t\n six\n",
-    "tabs and code": "def f(x):\n\tif x != 0x1F:  # why?\n        return {'a': [x**2, x//3]} -> None\n\n\n",
-    "control characters": "\x00\x01\x07\x08\x0b\x0c\x1b[31mred\x1b[0m\x1c\x1d\x1e\x1f\x7f\x80\x9f",
-    "Chinese": "注意力机制是大语言模型的核心。它让每个词看见其他词！(BERT模型) 㐀𠀀豈",
-    "Japanese and Korean": "トークナイザーは文字列を分割します。한국어 토큰화도 됩니다.",
-    "right to left": "שלום עולם، مرحبا بالعالم \u202eabc\u202c",
-    "Indic and Thai": "हिन्दी में टोकनाइज़र क्षत्रिय பயிற்சி การตัดคำภาษาไทย",
-    "combining marks": "e\u0301 é n\u0303o\u0308 Å A\u030a Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!",
-    "letters that change length": "İstanbul ΟΔΟΣ Straße STRASSE ﬁn ǅ ŉ K Å",
-    "emoji": "👍🏽👩‍👩‍👧‍👦🏳️‍🌈🇩🇪🇨🇳☕️❤️‍🔥👩🏿‍💻 ok🙂ok",
-    "mathematics": "∀x∈ℝ: ∑ᵢ xᵢ² ≥ 0 ⇒ √x̄ ≠ ∞ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢",
-    "punctuation": "...---===!?!?«»„“—–…·•§¶ $€£¥₿ ^`~|<>+ \\/ [CLS]? <|x|>",
-    "replacement and private": "\ufffd \ue000 \uf8ff \U000f0000 \uffff \U0010ffff",
-    "undecodable bytes, replaced": b"caf\xe9 \xff\xfe \xf0\x9f\x91 \xed\xa0\x80".decode(errors="replace"),
-    "a long word": "Donaudampfschifffahrtsgesellschaftskapitän" * 3 + " " + "x" * 100 + " " + "y" * 101,
-    "no place to split": "ab" * 3000 + "=" * 500,
-    "an address": "https://example.org/a_b-c?q=1&r=%20#top user@example.org snake_case CamelCase",
-}
 END, ASK = "<|end|>", "<|ask|>"
 SPECIAL = f"{END}one{ASK}two {END}{END} <|end|"
 ROOT = Path(__file__).resolve().parent.parent

@@ -37,17 +37,6 @@ window.mount = async (source, css, state) => {
 """
 
 
-@pytest.fixture
-def page(browser):
-    made = browser.new_page(viewport={"width": 900, "height": 1000})
-    wrong = []
-    made.on("pageerror", lambda error: wrong.append(str(error)))
-    made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    yield made
-    made.close()
-    assert wrong == []
-
-
 def mount(page, explorer, theme="light"):
     page.set_content(
         f'<!doctype html><html lang="{explorer.lang}" data-theme="{theme}"><head><title>explorer</title></head>'

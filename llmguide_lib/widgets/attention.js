@@ -1,7 +1,8 @@
 // Attention explorer: queries and keys in a plane, their weights as a matrix, one query's arithmetic as a table.
 
-import { button, change, choice, follow, node, shape, slider, speaker, store } from "./dom.js";
+import { button, change, choice, follow, node, shape, slider, store } from "./dom.js";
 import { dot, mask, weigh } from "./numbers.js";
+import { speaker } from "./texts.js";
 
 const REACH = 3; // the plane shows -3 to 3 on both axes
 const SIZE = 320;

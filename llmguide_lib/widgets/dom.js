@@ -26,11 +26,6 @@ export function change(element, attributes) {
   return element;
 }
 
-// The sentence of a key in a language, {0}, {1} ... replaced by the values.
-export function speaker(texts, lang) {
-  return (key, ...values) => texts[key][lang].replace(/\{(\d)\}/g, (_, place) => values[place]);
-}
-
 // A slider with its label and its value in words; `set` moves it without telling anybody.
 export function slider(label, { min, max, step, value, words = String }, tell) {
   const output = node("output");

@@ -1,7 +1,8 @@
 // Mask builder: two texts of a batch, the rules that may be combined, single cells to flip, and what follows.
 
-import { button, change, checkbox, follow, node, slider, speaker, store } from "./dom.js";
+import { button, change, checkbox, follow, node, slider, store } from "./dom.js";
 import { mask, reach } from "./numbers.js";
+import { speaker } from "./texts.js";
 
 const TEXTS = {
   title: { en: "Mask builder", zh: "掩码搭建器" },
