@@ -5,26 +5,3 @@ from .classification import accuracy, confusion_matrix, f1
 from .language import bits_per_byte, document_nats, masked_accuracy, perplexity
 from .significance import Interval, bootstrap, bootstrap_mean, mcnemar, paired_bootstrap, paired_permutation, t_interval
 from .texts import bleu, chrf, rouge
-
-__all__ = [
-    "COMPRESSORS",
-    "Interval",
-    "accuracy",
-    "bits_per_byte",
-    "bleu",
-    "bootstrap",
-    "bootstrap_mean",
-    "chrf",
-    "compressed_bits_per_byte",
-    "confusion_matrix",
-    "counted_bits_per_byte",
-    "document_nats",
-    "f1",
-    "masked_accuracy",
-    "mcnemar",
-    "paired_bootstrap",
-    "paired_permutation",
-    "perplexity",
-    "rouge",
-    "t_interval",
-]

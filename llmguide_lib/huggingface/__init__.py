@@ -16,8 +16,6 @@ from .tables import Table
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["FAMILIES", "from_hf", "to_hf"]
-
 
 def from_hf(source: "PreTrainedModel | str | os.PathLike", *, allow_pickle: bool = False) -> nn.Module:
     """Our model with the weights of one of Hugging Face's (GPT-2, BERT, ModernBERT, Llama, Qwen 2, Qwen 3).

@@ -5,21 +5,3 @@ from .gpt import GPT, GPT_SIZES, GPTConfig
 from .llama import LLAMA_SIZES, Llama, LlamaConfig
 from .modernbert import MODERNBERT_SIZES, ModernBERT, ModernBERTConfig
 from .seq2seq import SEQ2SEQ_SIZES, Seq2SeqConfig, Seq2SeqTransformer
-
-__all__ = [
-    "BERT",
-    "BERT_SIZES",
-    "GPT",
-    "GPT_SIZES",
-    "LLAMA_SIZES",
-    "MODERNBERT_SIZES",
-    "SEQ2SEQ_SIZES",
-    "BERTConfig",
-    "GPTConfig",
-    "Llama",
-    "LlamaConfig",
-    "ModernBERT",
-    "ModernBERTConfig",
-    "Seq2SeqConfig",
-    "Seq2SeqTransformer",
-]

@@ -5,5 +5,3 @@ from .bpe import BPETokenizer
 from .normalizing import CASED, UNCASED
 from .splitting import PATTERNS
 from .wordpiece import WordPieceTokenizer
-
-__all__ = ["CASED", "PATTERNS", "UNCASED", "BPETokenizer", "Tokenizer", "WordPieceTokenizer"]
