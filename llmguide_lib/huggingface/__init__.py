@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from .families import FAMILIES, Family, model_type
 from .loading import find, read_config, read_weights
-from .tables import Table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,9 +48,8 @@ def from_hf(source: "PreTrainedModel | str | os.PathLike", *, allow_pickle: bool
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         model = family.model(ours)
     tied = model.lm_head.weight is model.token_embedding.weight
-    table = family.table(ours)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    state = table.read(_named_as_today(theirs, family, table, tied), shapes, ours.num_layers)
+    state = family.table.read(_named_as_today(theirs, family, shapes, tied), shapes, ours.num_layers)
     if untrained := sorted(shapes.keys() - state.keys()):
         warnings.warn(f"{', '.join(untrained)}: not in this checkpoint, and untrained in our model", stacklevel=2)
         new, dtype = family.model(ours).state_dict(), next(iter(state.values())).dtype
@@ -67,7 +65,9 @@ def from_hf(source: "PreTrainedModel | str | os.PathLike", *, allow_pickle: bool
     return model.eval()
 
 
-def _named_as_today(theirs: Mapping[str, Tensor], family: Family, table: Table, tied: bool) -> dict[str, Tensor]:
+def _named_as_today(
+    theirs: Mapping[str, Tensor], family: Family, shapes: Mapping[str, torch.Size], tied: bool
+) -> dict[str, Tensor]:
     """The names that Hugging Face's classes have today, whatever wrote the file.
 
     Old files say gamma and beta; files of the class without heads lack the first word; files of tied models
@@ -77,7 +77,7 @@ def _named_as_today(theirs: Mapping[str, Tensor], family: Family, table: Table, 
     named = {re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name): tensor for name, tensor in named.items()}
     if not any(name.startswith(family.base) for name in named):
         named = {family.base + name: tensor for name, tensor in named.items()}
-    rows = {row.ours[0]: row.theirs for row in table.once}
+    rows = {row.ours[0]: row.theirs for row in family.table.rows(shapes, 0)}
     head, embedding = rows["lm_head.weight"], rows["token_embedding.weight"]
     if tied and embedding in named:
         named.setdefault(head, named[embedding])
@@ -101,7 +101,7 @@ def to_hf(model: nn.Module) -> "PreTrainedModel":
         theirs = getattr(transformers, family.architecture)(config)
     for parameter in theirs.parameters():  # not the buffers: rotary frequencies must stay float32
         parameter.data = parameter.data.to(next(model.parameters()).dtype)
-    table = family.table(model.config)
-    missing, left_over = theirs.load_state_dict(table.write(model.state_dict(), model.config.num_layers), strict=False)
-    assert not left_over and all(name.endswith(table.ignored) for name in missing), (left_over, missing)
+    written = family.table.write(model.state_dict(), model.config.num_layers)
+    missing, left_over = theirs.load_state_dict(written, strict=False)
+    assert not left_over and all(name.endswith(family.table.ignored) for name in missing), (left_over, missing)
     return theirs.eval()

@@ -8,7 +8,8 @@ from torch import nn
 
 from ..models import BERT, GPT, BERTConfig, GPTConfig, Llama, LlamaConfig, ModernBERT, ModernBERTConfig
 from ..positions import RopeScaling
-from .tables import Row, Table, linear
+from .settings import Settings, require
+from .tables import Table
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Family:
         read_config: our configuration from theirs (a dictionary, as in config.json); raises ValueError where theirs
             asks for something that ours does not do.
         write_config: theirs from ours.
-        table: the name table of a configuration.
+        table: which of their parameters is which of ours.
         base: what stands before the names of their class without heads ("transformer.", "model.", "bert.").
     """
 
@@ -29,136 +30,116 @@ class Family:
     architecture: str
     read_config: Callable[[dict], Any]
     write_config: Callable[[Any], dict]
-    table: Callable[[Any], Table]
+    table: Table
     base: str
 
 
-def _require(config: dict, name: str, *allowed: object) -> None:
-    """Refuses a setting that our models do not have."""
-    if name in config and config[name] not in allowed:
-        shown = " or ".join(map(repr, allowed))
-        raise ValueError(f"{name} ({config[name]!r}) of this checkpoint must be {shown}: our model has nothing else")
-
+# What most families call by the same names.
+_USUAL = {
+    "vocab_size": "vocab_size",
+    "max_seq_len": "max_position_embeddings",
+    "d_model": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "num_layers": "num_hidden_layers",
+    "d_ff": "intermediate_size",
+}
+_QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
 
 # -- GPT-2 ------------------------------------------------------------------------------------------------------------
 
-
-def _read_gpt2(config: dict) -> GPTConfig:
-    _require(config, "activation_function", "gelu_new", "gelu_pytorch_tanh")
-    _require(config, "scale_attn_weights", True)
-    _require(config, "scale_attn_by_inverse_layer_idx", False)
-    _require(config, "add_cross_attention", False)
-    for name in ("attn_pdrop", "embd_pdrop"):
-        _require(config, name, config.get("resid_pdrop"))
-    _require(config, "tie_word_embeddings", True)
-    return GPTConfig(
-        vocab_size=config["vocab_size"],
-        max_seq_len=config["n_positions"],
-        d_model=config["n_embd"],
-        num_heads=config["n_head"],
-        num_layers=config["n_layer"],
-        d_ff=config.get("n_inner"),
-        dropout=config.get("resid_pdrop", 0.1),
-        norm_eps=config.get("layer_norm_epsilon", 1e-5),
-    )
-
-
-def _write_gpt2(config: GPTConfig) -> dict:
-    return {
-        "vocab_size": config.vocab_size,
-        "n_positions": config.max_seq_len,
-        "n_embd": config.d_model,
-        "n_head": config.num_heads,
-        "n_layer": config.num_layers,
-        "n_inner": config.inner_width,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": config.norm_eps,
-        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
-    }
-
-
-# Conv1D computes x W with W of shape (inputs, outputs); nn.Linear computes x W^T: hence `transposed`.
-GPT2 = Table(
-    once=(
-        Row("transformer.wte.weight", ("token_embedding.weight",)),
-        Row("transformer.wpe.weight", ("position_embedding.weight",)),
-        *linear("transformer.ln_f", "final_norm"),
-        Row("lm_head.weight", ("lm_head.weight",)),
-    ),
-    per_layer=(
-        *linear("transformer.h.{}.ln_1", "norm1"),
-        *linear(
-            "transformer.h.{}.attn.c_attn", "attention.q_proj", "attention.k_proj", "attention.v_proj", transposed=True
-        ),
-        *linear("transformer.h.{}.attn.c_proj", "attention.out_proj", transposed=True),
-        *linear("transformer.h.{}.ln_2", "norm2"),
-        *linear("transformer.h.{}.mlp.c_fc", "feed_forward.up_proj", transposed=True),
-        *linear("transformer.h.{}.mlp.c_proj", "feed_forward.down_proj", transposed=True),
-    ),
+_GPT2 = Settings(
+    names={
+        "vocab_size": "vocab_size",
+        "max_seq_len": "n_positions",
+        "d_model": "n_embd",
+        "num_heads": "n_head",
+        "num_layers": "n_layer",
+        "d_ff": "n_inner",
+        "dropout": "resid_pdrop",
+        "norm_eps": "layer_norm_epsilon",
+    },
+    fixed={
+        "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+        "tie_word_embeddings": (True,),
+    },
+    equal={"attn_pdrop": "resid_pdrop", "embd_pdrop": "resid_pdrop"},
+    absent={"resid_pdrop": 0.1},
+)
+_GPT2_TABLE = Table(
+    once={
+        "transformer.wte": "token_embedding",
+        "transformer.wpe": "position_embedding",
+        "transformer.ln_f": "final_norm",
+        "lm_head": "lm_head",
+    },
+    layers="transformer.h.{}.",
+    per_layer={
+        "ln_1": "norm1",
+        "attn.c_attn": _QKV,
+        "attn.c_proj": "attention.out_proj",
+        "ln_2": "norm2",
+        "mlp.c_fc": "feed_forward.up_proj",
+        "mlp.c_proj": "feed_forward.down_proj",
+    },
+    # Conv1D computes x W with W of shape (inputs, outputs); nn.Linear computes x W^T.
+    transposed=("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
     ignored=(".attn.bias", ".attn.masked_bias"),  # causal masks that old files store as if they were parameters
 )
 
+
+def _read_gpt2(config: dict) -> GPTConfig:
+    return GPTConfig(**_GPT2.read(config))
+
+
+def _write_gpt2(config: GPTConfig) -> dict:
+    return _GPT2.write(config) | {"n_inner": config.inner_width}
+
+
 # -- BERT -------------------------------------------------------------------------------------------------------------
 
-
-def _read_bert(config: dict) -> BERTConfig:
-    _require(config, "hidden_act", "gelu")
-    _require(config, "position_embedding_type", "absolute")
-    _require(config, "is_decoder", False)
-    _require(config, "attention_probs_dropout_prob", config.get("hidden_dropout_prob"))
-    _require(config, "tie_word_embeddings", True)
-    return BERTConfig(
-        vocab_size=config["vocab_size"],
-        max_seq_len=config["max_position_embeddings"],
-        d_model=config["hidden_size"],
-        num_heads=config["num_attention_heads"],
-        num_layers=config["num_hidden_layers"],
-        d_ff=config["intermediate_size"],
-        num_segments=config.get("type_vocab_size", 2),
-        dropout=config.get("hidden_dropout_prob", 0.1),
-        norm_eps=config.get("layer_norm_eps", 1e-12),
-    )
-
-
-def _write_bert(config: BERTConfig) -> dict:
-    return {
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.max_seq_len,
-        "hidden_size": config.d_model,
-        "num_attention_heads": config.num_heads,
-        "num_hidden_layers": config.num_layers,
-        "intermediate_size": config.inner_width,
-        "type_vocab_size": config.num_segments,
-        "hidden_act": "gelu",
-        "layer_norm_eps": config.norm_eps,
-        **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), config.dropout),
-    }
-
-
-_BERT_LAYER = "bert.encoder.layer.{}"
-BERT_TABLE = Table(
-    once=(
-        Row("bert.embeddings.word_embeddings.weight", ("token_embedding.weight",)),
-        Row("bert.embeddings.position_embeddings.weight", ("position_embedding.weight",)),
-        Row("bert.embeddings.token_type_embeddings.weight", ("segment_embedding.weight",)),
-        *linear("bert.embeddings.LayerNorm", "embedding_norm"),
-        *linear("bert.pooler.dense", "pooler"),
-        *linear("cls.predictions.transform.dense", "mlm_transform.0"),
-        *linear("cls.predictions.transform.LayerNorm", "mlm_transform.2"),
-        Row("cls.predictions.decoder.weight", ("lm_head.weight",)),
-        Row("cls.predictions.bias", ("lm_head.bias",)),
-        *linear("cls.seq_relationship", "nsp_head"),
-    ),
-    per_layer=(
-        *linear(f"{_BERT_LAYER}.attention.self.query", "attention.q_proj"),
-        *linear(f"{_BERT_LAYER}.attention.self.key", "attention.k_proj"),
-        *linear(f"{_BERT_LAYER}.attention.self.value", "attention.v_proj"),
-        *linear(f"{_BERT_LAYER}.attention.output.dense", "attention.out_proj"),
-        *linear(f"{_BERT_LAYER}.attention.output.LayerNorm", "norm1"),
-        *linear(f"{_BERT_LAYER}.intermediate.dense", "feed_forward.up_proj"),
-        *linear(f"{_BERT_LAYER}.output.dense", "feed_forward.down_proj"),
-        *linear(f"{_BERT_LAYER}.output.LayerNorm", "norm2"),
-    ),
+_BERT = Settings(
+    names={
+        **_USUAL,
+        "num_segments": "type_vocab_size",
+        "dropout": "hidden_dropout_prob",
+        "norm_eps": "layer_norm_eps",
+    },
+    fixed={
+        "hidden_act": ("gelu",),
+        "position_embedding_type": ("absolute",),
+        "is_decoder": (False,),
+        "tie_word_embeddings": (True,),
+    },
+    equal={"attention_probs_dropout_prob": "hidden_dropout_prob"},
+    absent={"hidden_dropout_prob": 0.1},
+)
+_BERT_TABLE = Table(
+    once={
+        "bert.embeddings.word_embeddings": "token_embedding",
+        "bert.embeddings.position_embeddings": "position_embedding",
+        "bert.embeddings.token_type_embeddings": "segment_embedding",
+        "bert.embeddings.LayerNorm": "embedding_norm",
+        "bert.pooler.dense": "pooler",
+        "cls.predictions.transform.dense": "mlm_transform.0",
+        "cls.predictions.transform.LayerNorm": "mlm_transform.2",
+        "cls.predictions.decoder.weight": "lm_head.weight",
+        "cls.predictions.bias": "lm_head.bias",
+        "cls.seq_relationship": "nsp_head",
+    },
+    layers="bert.encoder.layer.{}.",
+    per_layer={
+        "attention.self.query": "attention.q_proj",
+        "attention.self.key": "attention.k_proj",
+        "attention.self.value": "attention.v_proj",
+        "attention.output.dense": "attention.out_proj",
+        "attention.output.LayerNorm": "norm1",
+        "intermediate.dense": "feed_forward.up_proj",
+        "output.dense": "feed_forward.down_proj",
+        "output.LayerNorm": "norm2",
+    },
     ignored=(
         "cls.predictions.decoder.bias",  # the same numbers as cls.predictions.bias
         "embeddings.position_ids",  # 0, 1, 2, ...
@@ -166,31 +147,52 @@ BERT_TABLE = Table(
     heads=(r"bert\.pooler", r"cls\.predictions\.(transform|bias)", r"cls\.seq_relationship"),
 )
 
+
+def _read_bert(config: dict) -> BERTConfig:
+    return BERTConfig(**_BERT.read(config))
+
+
+def _write_bert(config: BERTConfig) -> dict:
+    return _BERT.write(config) | {"intermediate_size": config.inner_width}
+
+
 # -- ModernBERT -------------------------------------------------------------------------------------------------------
 
-
-_MODERNBERT_FIXED = {
-    **dict.fromkeys(("hidden_activation", "classifier_activation"), "gelu"),
-    **dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), False),
-    **dict.fromkeys(("decoder_bias", "tie_word_embeddings"), True),
-    "rope_scaling": None,
-}
+_MODERNBERT = Settings(
+    names={**_USUAL, "dropout": "attention_dropout", "norm_eps": "norm_eps"},
+    fixed={
+        **dict.fromkeys(("hidden_activation", "classifier_activation"), ("gelu",)),
+        **dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), (False,)),
+        **dict.fromkeys(("decoder_bias", "tie_word_embeddings"), (True,)),
+        "rope_scaling": (None,),
+    },
+    equal={"embedding_dropout": "attention_dropout", "mlp_dropout": "attention_dropout"},
+    absent={"attention_dropout": 0.0},
+)
+_MODERNBERT_TABLE = Table(
+    once={
+        "model.embeddings.tok_embeddings": "token_embedding",
+        "model.embeddings.norm": "embedding_norm",
+        "model.final_norm": "final_norm",
+        "head.dense": "mlm_transform.0",
+        "head.norm": "mlm_transform.2",
+        "decoder": "lm_head",
+    },
+    layers="model.layers.{}.",
+    per_layer={
+        "attn_norm": "norm1",  # the first layer has none
+        "attn.Wqkv": _QKV,
+        "attn.Wo": "attention.out_proj",
+        "mlp_norm": "norm2",
+        "mlp.Wi": ("feed_forward.gate_proj", "feed_forward.up_proj"),
+        "mlp.Wo": "feed_forward.down_proj",
+    },
+)
 
 
 def _read_modernbert(config: dict) -> ModernBERTConfig:
-    for name, value in _MODERNBERT_FIXED.items():
-        _require(config, name, value)
-    for name in ("embedding_dropout", "mlp_dropout"):
-        _require(config, name, config.get("attention_dropout", 0.0))
     return ModernBERTConfig(
-        vocab_size=config["vocab_size"],
-        max_seq_len=config["max_position_embeddings"],
-        d_model=config["hidden_size"],
-        num_heads=config["num_attention_heads"],
-        num_layers=config["num_hidden_layers"],
-        d_ff=config["intermediate_size"],
-        dropout=config.get("attention_dropout", 0.0),
-        norm_eps=config.get("norm_eps", 1e-5),
+        **_MODERNBERT.read(config),
         rope_theta=_theta(config, "full_attention", "global_rope_theta", 160_000.0),
         local_rope_theta=_theta(config, "sliding_attention", "local_rope_theta", 10_000.0),
         window=config.get("local_attention", 128) // 2 + 1,  # theirs counts both sides together
@@ -201,7 +203,7 @@ def _read_modernbert(config: dict) -> ModernBERTConfig:
 def _theta(config: dict, kind: str, old_name: str, default: float) -> float | int:
     """The base of the rotary positions of one kind of layers; files of transformers 4 have a name for each."""
     rope = (config.get("rope_parameters") or {}).get(kind) or {}
-    _require(rope, "rope_type", "default")
+    require(rope, "rope_type", "default")
     return rope.get("rope_theta") or config.get(old_name, default)
 
 
@@ -210,7 +212,7 @@ def _global_every(config: dict) -> int:
     num_layers, listed = config["num_hidden_layers"], config.get("layer_types")
     fitting = (every for every in range(1, num_layers + 1) if _kinds(num_layers, every) == listed)
     every = config.get("global_attn_every_n_layers") or next(fitting, 3)
-    _require(config, "layer_types", None, _kinds(num_layers, every))
+    require(config, "layer_types", None, _kinds(num_layers, every))
     return every
 
 
@@ -220,76 +222,62 @@ def _kinds(num_layers: int, every: int) -> list[str]:
 
 def _write_modernbert(config: ModernBERTConfig) -> dict:
     thetas = {"full_attention": config.rope_theta, "sliding_attention": config.local_rope_theta}
-    return {
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.max_seq_len,
-        "hidden_size": config.d_model,
-        "num_attention_heads": config.num_heads,
-        "num_hidden_layers": config.num_layers,
-        "intermediate_size": config.d_ff,
-        "norm_eps": config.norm_eps,
+    return _MODERNBERT.write(config) | {
         "rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in thetas.items()},
         "local_attention": 2 * (config.window - 1),
         "global_attn_every_n_layers": config.global_every,
-        **dict.fromkeys(("embedding_dropout", "attention_dropout", "mlp_dropout"), config.dropout),
         **dict.fromkeys(("cls_token_id", "sep_token_id")),  # the tokenizer's knowledge, not the model's
     }
 
 
-def _modernbert_table(config: ModernBERTConfig) -> Table:
-    layer = "model.layers.{}"
-    heads = tuple(f"attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))
-    return Table(
-        once=(
-            Row("model.embeddings.tok_embeddings.weight", ("token_embedding.weight",)),
-            *linear("model.embeddings.norm", "embedding_norm", bias=False),
-            *(  # the first layer has none
-                Row(f"model.layers.{later}.attn_norm.weight", (f"blocks.{later}.norm1.weight",))
-                for later in range(1, config.num_layers)
-            ),
-            *linear("model.final_norm", "final_norm", bias=False),
-            *linear("head.dense", "mlm_transform.0", bias=False),
-            *linear("head.norm", "mlm_transform.2", bias=False),
-            *linear("decoder", "lm_head"),
-        ),
-        per_layer=(
-            *linear(f"{layer}.attn.Wqkv", *heads, bias=False),
-            *linear(f"{layer}.attn.Wo", "attention.out_proj", bias=False),
-            *linear(f"{layer}.mlp_norm", "norm2", bias=False),
-            *linear(f"{layer}.mlp.Wi", "feed_forward.gate_proj", "feed_forward.up_proj", bias=False),
-            *linear(f"{layer}.mlp.Wo", "feed_forward.down_proj", bias=False),
-        ),
-    )
-
-
 # -- Llama, Qwen 2, Qwen 3 --------------------------------------------------------------------------------------------
+
+_LLAMA = Settings(
+    names={
+        **_USUAL,
+        "num_kv_heads": "num_key_value_heads",
+        "head_dim": "head_dim",
+        "norm_eps": "rms_norm_eps",
+        "tied": "tie_word_embeddings",
+    },
+    fixed={"hidden_act": ("silu",), "mlp_bias": (False,), "use_sliding_window": (False,)},
+    absent={"rms_norm_eps": 1e-6},
+)
+_SCALING = {
+    "factor": "factor",
+    "low_freq_factor": "low_freq_factor",
+    "high_freq_factor": "high_freq_factor",
+    "original_max_seq_len": "original_max_position_embeddings",
+}
+_LLAMA_TABLE = Table(
+    once={"model.embed_tokens": "token_embedding", "model.norm": "final_norm", "lm_head": "lm_head"},
+    layers="model.layers.{}.",
+    per_layer={
+        "input_layernorm": "norm1",
+        **{f"self_attn.{name}": f"attention.{name}" for name in ("q_proj", "k_proj", "v_proj")},
+        "self_attn.q_norm": "attention.query_norm",
+        "self_attn.k_norm": "attention.key_norm",
+        "self_attn.o_proj": "attention.out_proj",
+        "post_attention_layernorm": "norm2",
+        **{f"mlp.{name}": f"feed_forward.{name}" for name in ("gate_proj", "up_proj", "down_proj")},
+    },
+    ignored=("rotary_emb.inv_freq",),  # the frequencies, which follow from the configuration
+)
 
 
 def _read_llama(config: dict) -> LlamaConfig:
-    _require(config, "hidden_act", "silu")
-    _require(config, "mlp_bias", False)
-    _require(config, "use_sliding_window", False)
-    qwen = config["model_type"]
-    _require(config, "attention_bias", *((True, None) if qwen == "qwen2" else (False, None)))
+    kind = config["model_type"]
+    require(config, "attention_bias", kind == "qwen2", None)
     rope = config.get("rope_parameters") or {
         **(config.get("rope_scaling") or {}),
         "rope_theta": config.get("rope_theta"),
     }
     return LlamaConfig(
-        vocab_size=config["vocab_size"],
-        max_seq_len=config["max_position_embeddings"],
-        d_model=config["hidden_size"],
-        num_heads=config["num_attention_heads"],
-        num_layers=config["num_hidden_layers"],
-        d_ff=config["intermediate_size"],
-        num_kv_heads=config.get("num_key_value_heads"),
-        head_dim=config.get("head_dim"),
-        norm_eps=config.get("rms_norm_eps", 1e-6),
+        **_LLAMA.read(config),
         rope_theta=rope.get("rope_theta") or 10_000.0,
         rope_scaling=_read_scaling(rope),
-        attention_bias=qwen == "qwen2",
-        head_norm=qwen == "qwen3",
-        tied=bool(config.get("tie_word_embeddings", False)),
+        attention_bias=kind == "qwen2",
+        head_norm=kind == "qwen3",
     )
 
 
@@ -299,84 +287,33 @@ def _read_scaling(rope: dict) -> RopeScaling | None:
         return None
     if kind != "llama3":
         raise ValueError(f"rope_type ({kind!r}) of this checkpoint must be 'default' or 'llama3'")
-    return RopeScaling(
-        factor=rope["factor"],
-        low_freq_factor=rope["low_freq_factor"],
-        high_freq_factor=rope["high_freq_factor"],
-        original_max_seq_len=rope["original_max_position_embeddings"],
-    )
+    return RopeScaling(**{ours: rope[theirs] for ours, theirs in _SCALING.items()})
 
 
 def _write_llama(config: LlamaConfig) -> dict:
     rope: dict[str, object] = {"rope_type": "default", "rope_theta": config.rope_theta}
-    if scaling := config.rope_scaling:
-        rope |= {
-            "rope_type": "llama3",
-            "factor": scaling.factor,
-            "low_freq_factor": scaling.low_freq_factor,
-            "high_freq_factor": scaling.high_freq_factor,
-            "original_max_position_embeddings": scaling.original_max_seq_len,
-        }
-    return {
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.max_seq_len,
-        "hidden_size": config.d_model,
-        "num_attention_heads": config.num_heads,
-        "num_hidden_layers": config.num_layers,
-        "intermediate_size": config.d_ff,
+    if config.rope_scaling:
+        rope["rope_type"] = "llama3"
+        rope |= {theirs: getattr(config.rope_scaling, ours) for ours, theirs in _SCALING.items()}
+    return _LLAMA.write(config) | {
         "num_key_value_heads": config.num_kv_heads or config.num_heads,
         "head_dim": config.head_width,
-        "hidden_act": "silu",
-        "rms_norm_eps": config.norm_eps,
         "rope_parameters": rope,
-        "tie_word_embeddings": config.tied,
     }
-
-
-def _llama_table(config: LlamaConfig) -> Table:
-    layer = "model.layers.{}"
-    heads = [
-        row
-        for name in ("q_proj", "k_proj", "v_proj")
-        for row in linear(f"{layer}.self_attn.{name}", f"attention.{name}", bias=config.attention_bias)
-    ]
-    if config.head_norm:
-        heads += linear(f"{layer}.self_attn.q_norm", "attention.query_norm", bias=False)
-        heads += linear(f"{layer}.self_attn.k_norm", "attention.key_norm", bias=False)
-    feed_forward = [
-        row
-        for name in ("gate_proj", "up_proj", "down_proj")
-        for row in linear(f"{layer}.mlp.{name}", f"feed_forward.{name}", bias=False)
-    ]
-    return Table(
-        once=(
-            Row("model.embed_tokens.weight", ("token_embedding.weight",)),
-            *linear("model.norm", "final_norm", bias=False),
-            Row("lm_head.weight", ("lm_head.weight",)),
-        ),
-        per_layer=(
-            *linear(f"{layer}.input_layernorm", "norm1", bias=False),
-            *heads,
-            *linear(f"{layer}.self_attn.o_proj", "attention.out_proj", bias=False),
-            *linear(f"{layer}.post_attention_layernorm", "norm2", bias=False),
-            *feed_forward,
-        ),
-        ignored=("rotary_emb.inv_freq",),  # the frequencies, which follow from the configuration
-    )
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 
 def _llama(architecture: str) -> Family:
-    return Family(Llama, architecture, _read_llama, _write_llama, _llama_table, "model.")
+    return Family(Llama, architecture, _read_llama, _write_llama, _LLAMA_TABLE, "model.")
 
 
 FAMILIES = {
-    "gpt2": Family(GPT, "GPT2LMHeadModel", _read_gpt2, _write_gpt2, lambda config: GPT2, "transformer."),
-    "bert": Family(BERT, "BertForPreTraining", _read_bert, _write_bert, lambda config: BERT_TABLE, "bert."),
+    "gpt2": Family(GPT, "GPT2LMHeadModel", _read_gpt2, _write_gpt2, _GPT2_TABLE, "transformer."),
+    "bert": Family(BERT, "BertForPreTraining", _read_bert, _write_bert, _BERT_TABLE, "bert."),
     "modernbert": Family(
-        ModernBERT, "ModernBertForMaskedLM", _read_modernbert, _write_modernbert, _modernbert_table, "model."
+        ModernBERT, "ModernBertForMaskedLM", _read_modernbert, _write_modernbert, _MODERNBERT_TABLE, "model."
     ),
     "llama": _llama("LlamaForCausalLM"),
     "qwen2": _llama("Qwen2ForCausalLM"),
