@@ -29,6 +29,9 @@ from llmguide_lib.corpora.installation import Docstring, Reading
 from llmguide_lib.corpora.prose import clean
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import corpus  # noqa: E402
+
 PERMISSIVE = "BSD MIT PSF Apache 0BSD Zlib CC0 BSL Python".split()
 SMALL = ["jinja2", "pillow"]  # read in half a second
 SENTENCE = "This sentence has quite enough words to be kept as a document."
@@ -214,7 +217,7 @@ def test_the_manifest_is_compact_and_lists_each_text_once():
     file = ROOT / "llmguide_lib" / "data" / manifest.FILE
     text = file.read_text(encoding="utf-8")
     assert file.stat().st_size < 300_000
-    assert manifest.dump(manifest.load()) == text
+    assert corpus.dump(manifest.load()) == text
     hashes = [h for listing in manifest.load().values() for split in SPLITS for h in listing.hashes[split]]
     assert len(hashes) == len(set(hashes)) > 20_000
     assert {len(h) for h in hashes} == {8}
@@ -225,12 +228,12 @@ def test_writing_the_manifest_twice_gives_the_same_bytes(tmp_path, monkeypatch):
     package(tmp_path, "PIL", texts | {"__init__.py": ""})
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(installation, "PACKAGES", {"jinja2": "jinja2", "pillow": "PIL"})
-    first, second = command.listings([]), command.listings([])
-    assert manifest.dump(first) == manifest.dump(second)
+    first, second = corpus.listings([]), corpus.listings([])
+    assert corpus.dump(first) == corpus.dump(second)
     assert first["pillow"].size == 1, "sixty texts that differ in one word are near-duplicates"
     monkeypatch.setattr(installation, "PACKAGES", {"numpy": "no_such_package"})
     with pytest.raises(ValueError, match=r"numpy must be installed and readable"):
-        command.listings([])
+        corpus.listings([])
 
 
 def test_the_standard_librarys_part_is_what_several_pythons_share(tmp_path):
@@ -238,9 +241,9 @@ def test_the_standard_librarys_part_is_what_several_pythons_share(tmp_path):
     other.mkdir()
     (other / "module.py").write_text(f'"""{SENTENCE}"""', encoding="utf-8")
     records = [("a", SENTENCE), ("b", "Only in this Python")]
-    assert command._common(records, Reading("3.98.1"), [other]) == ([("a", SENTENCE)], "3.98, 3.99")
+    assert corpus.common(records, Reading("3.98.1"), [other]) == ([("a", SENTENCE)], "3.98, 3.99")
     with pytest.raises(ValueError, match=r"--stdlib \(.*empty\) must be the library folder of a Python"):
-        command._common(records, Reading("3.98.1"), [tmp_path / "empty"])
+        corpus.common(records, Reading("3.98.1"), [tmp_path / "empty"])
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
@@ -282,7 +285,7 @@ def test_splits_share_no_module_and_no_near_duplicate(whole, record_testsuite_pr
 
 def test_near_duplicates_are_noticed():
     texts = {"train": [SENTENCE], "validation": [SENTENCE + " Indeed."], "test": ["It is about other things entirely."]}
-    assert splits.without_leakage(texts) == texts | {"validation": []}
+    assert corpus.without_leakage(texts) == texts | {"validation": []}
     assert splits.overlap(SENTENCE, splits.ngrams(SENTENCE.upper().replace(".", "!"))) == 1
     assert splits.overlap("short", splits.ngrams(SENTENCE)) == 0
 
@@ -470,29 +473,28 @@ def test_the_notice_names_every_library_with_the_version_listed():
 def test_the_command_says_how_much_there_is(capsys, monkeypatch):
     said = Coverage((LibraryCoverage("numpy", "2", "2", 3, 3),))
     monkeypatch.setattr(command, "coverage", lambda: said)
-    command.main([])
+    command.main()
     out = capsys.readouterr().out.splitlines()
     assert out[-1] == said.sentence()
     assert [line.split()[0] for line in out[:-1]] == list(LIBRARIES)
 
 
-def test_the_command_writes_what_it_reads(tmp_path, monkeypatch, capsys):
-    (tmp_path / "data").mkdir()
-    monkeypatch.setattr(command, "__file__", str(tmp_path / "corpora" / "__main__.py"))
-    monkeypatch.setattr(command, "listings", lambda others: manifest.load())
-    monkeypatch.setattr(command, "coverage", lambda: Coverage((LibraryCoverage("numpy", "2", "2", 3, 3),)))
-    command.main(["write"])
-    written = (tmp_path / "data" / manifest.FILE).read_bytes()
-    assert written == (ROOT / "llmguide_lib" / "data" / manifest.FILE).read_bytes()
-    capsys.readouterr()
+def test_the_tool_writes_what_it_reads(tmp_path, monkeypatch, capsys):
+    place = Path("llmguide_lib", "data", manifest.FILE)
+    (tmp_path / place).parent.mkdir(parents=True)
+    monkeypatch.setattr(corpus, "ROOT", tmp_path)
+    monkeypatch.setattr(corpus, "listings", lambda others: manifest.load())
+    corpus.main(["write"])
+    assert (tmp_path / place).read_bytes() == (ROOT / place).read_bytes()
+    assert capsys.readouterr().out == f"wrote {tmp_path / place}\n"
 
 
 @pytest.mark.slow
-def test_the_committed_manifest_is_what_the_command_writes(tmp_path):
+def test_the_committed_manifest_is_what_the_tool_writes(tmp_path):
     code = "import sysconfig; print(sysconfig.get_path('stdlib'))"
     pythons = [found(version) for version in manifest.load()["stdlib"].version.split(", ")]
     folders = [Path(run(python, code, tmp_path).strip()) for python in pythons]
-    written, shipped = command.listings(folders), manifest.load()
+    written, shipped = corpus.listings(folders), manifest.load()
     for library in LIBRARIES:
         listed = {split: set(shipped[library].hashes[split]) for split in SPLITS}
         again = {split: set(written[library].hashes[split]) for split in SPLITS}

@@ -1,7 +1,7 @@
 """The list of what belongs to the corpus: hashes of cleaned documents by library and split, in order.
 
 A hash is the first 6 bytes of the text's SHA-256 (among 30,000 listed and 60,000 read texts, one in 150,000
-corpora has two that collide), written in base64, 8 characters each, 15 to a line.
+corpora has two that collide), written in base64, 8 characters each. ``tools/corpus.py`` writes the list.
 """
 
 import base64
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .splits import SPLITS
 
 FILE = "documentation.json"
-_HASH_BYTES, _PER_LINE = 6, 15
+_HASH_BYTES = 6
 
 
 class Listing(NamedTuple):
@@ -45,20 +45,6 @@ def load() -> dict[str, Listing]:
     }
 
 
-def dump(listings: dict[str, Listing]) -> str:
-    """The manifest as text; the same listings give the same bytes."""
-    libraries = {
-        library: {"version": listing.version} | {split: _lines(listing.hashes[split]) for split in SPLITS}
-        for library, listing in listings.items()
-    }
-    head = {"written_by": "python -m llmguide_lib.corpora write", "hash": "sha256 of the text, 6 bytes, base64"}
-    return json.dumps(head | {"libraries": libraries}, indent=1) + "\n"
-
-
 def _cut(lines: list[str]) -> tuple[str, ...]:
     joined = "".join(lines)
     return tuple(joined[at : at + 8] for at in range(0, len(joined), 8))
-
-
-def _lines(hashes: tuple[str, ...]) -> list[str]:
-    return ["".join(hashes[at : at + _PER_LINE]) for at in range(0, len(hashes), _PER_LINE)]

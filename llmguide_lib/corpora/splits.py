@@ -7,11 +7,11 @@ is left out.
 
 import re
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 SPLITS = ("train", "validation", "test")
 NGRAM = 6
-ACROSS, WITHIN = 0.2, 0.5  # the largest share of a text's 6-grams that may stand in another split, in its own
+ACROSS = 0.2  # the largest share of a text's 6-grams that may stand in another split
 _PERCENT = {"validation": range(0, 6), "test": range(6, 18)}
 
 
@@ -31,22 +31,3 @@ def overlap(text: str, seen: Collection[int]) -> float:
     """The share of the text's 6-grams that are in ``seen``, 0 for a text too short to have one."""
     own = ngrams(text)
     return sum(gram in seen for gram in own) / max(len(own), 1)
-
-
-def distinct(texts: Iterable[str], others: Collection[int]) -> tuple[list[str], set[int]]:
-    """Leaves out near-duplicates, of ``others`` and of earlier texts; returns the texts kept and their 6-grams."""
-    kept, seen = [], set()
-    for text in texts:
-        if overlap(text, others) <= ACROSS and overlap(text, seen) <= WITHIN:
-            kept.append(text)
-            seen |= ngrams(text)
-    return kept, seen
-
-
-def without_leakage(splits: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The splits without near-duplicates; the first split keeps what it shares with a later one."""
-    result, others = {}, set()
-    for split in SPLITS:
-        result[split], own = distinct(splits[split], others)
-        others |= own
-    return result

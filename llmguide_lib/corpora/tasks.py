@@ -3,7 +3,7 @@
 The parts inherit the corpus' splits by module, and a text of which more than a fifth of the word 6-grams stand in an
 earlier part is left out (functions that were copied, sentences that are repeated everywhere). The last field of an
 example is the answer. Sizes and shares in the docstrings are of the whole corpus, printed by
-``python -m llmguide_lib.corpora tasks``; an installation with less of the corpus has fewer examples. For a quick
+``tools/corpus.py tasks``; an installation with less of the corpus has fewer examples. For a quick
 start, every function takes some of the libraries; it raises ValueError for an unknown split or library.
 """
 
