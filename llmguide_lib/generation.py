@@ -279,6 +279,7 @@ def left_padded(texts: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Int[Te
     return tokens, real
 
 
+@torch.no_grad()
 def stream(
     model: Callable[..., Tensor],
     tokens: Int[Tensor, "B T"],
@@ -290,24 +291,13 @@ def stream(
     pad_id: int = 0,
     cache: bool = True,
 ) -> Iterator[Int[Tensor, "B"]]:
-    """Yields the next token of every text, again and again; arguments and errors as in ``generate``."""
+    """Yields the next token of every text, again and again; arguments and errors as in ``generate``.
+
+    As with all generators, errors come when the first token is asked for.
+    """
     _check_request(model, tokens, max_new_tokens)
     if mask is not None and not mask[:, -1].all():
         raise ValueError("mask must be True for every text's last token: fill up on the left (left_padded)")
-    return _steps(model, tokens, max_new_tokens, sampler or Greedy(), mask, stop, pad_id, cache)
-
-
-@torch.no_grad()
-def _steps(
-    model: Callable[..., Tensor],
-    tokens: Tensor,
-    max_new_tokens: int,
-    sampler: Callable[[Tensor, Tensor], Tensor],
-    mask: Tensor | None,
-    stop: Callable[[Tensor], Tensor] | None,
-    pad_id: int,
-    cache: bool,
-) -> Iterator[Tensor]:
     memory = KVCache(model.config.num_layers, tokens.shape[1] + max_new_tokens) if cache else None
     if cache and max_new_tokens >= WORTH_PACKING:
         model = _packed(model, len(tokens))
@@ -318,7 +308,7 @@ def _steps(
         _check_logits(logits)
         # A filter must not take filling for text: it sees the text's own last token there.
         history = tokens if mask is None else tokens.where(mask, tokens[:, -1:])
-        new = sampler(logits, history).masked_fill(ended, pad_id)
+        new = (sampler or Greedy())(logits, history).masked_fill(ended, pad_id)
         yield new
         tokens = torch.cat([tokens, new[:, None]], dim=1)
         if stop is not None:

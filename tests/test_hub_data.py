@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmguide_lib.corpora import HUB_DATASETS, Labelled, Pair, Summarised, hub_examples
+from llmguide_lib.corpora import HUB_DATASETS, Classified, Pair, Summary, hub_examples
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = [
@@ -39,10 +39,10 @@ ROWS = {
 EXAMPLES = {
     "TinyStories": ["Once upon a time.", "The end."],
     "WikiText": ["= A title = \n \n Text of it . \n = = A section = = \n More .", "= Another = \n End ."],
-    "SST-2": [Labelled("a fine film", 1), Labelled("dull", 0)],
-    "ChnSentiCorp": [Labelled("房间很干净", 1), Labelled("服务太差", 0)],
+    "SST-2": [Classified("a fine film", 1), Classified("dull", 0)],
+    "ChnSentiCorp": [Classified("房间很干净", 1), Classified("服务太差", 0)],
     "OPUS-100": [Pair("Good day.", "你好。", "OPUS-100"), Pair("Yes.", "是。", "OPUS-100")],
-    "CNN/DailyMail": [Summarised("Long.", "Short."), Summarised("B", "b")],
+    "CNN/DailyMail": [Summary("Long.", "Short."), Summary("B", "b")],
 }
 needs_pyarrow = pytest.mark.skipif(
     importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed; the extra hub has it"

@@ -6,7 +6,7 @@ tokens of it, does.)
 
 from .documents import LIBRARIES, Coverage, Document, LibraryCoverage, coverage, documentation
 from .generated import GENERATED_SPLITS, OPERATORS, Exercise, arithmetic, copying
-from .hub import HUB_DATASETS, Labelled, Summarised, hub_examples
+from .hub import HUB_DATASETS, hub_examples
 from .installation import OBJECT_KINDS
 from .localized import LOCALIZED_KINDS, LOCALIZED_SPLITS, localized_pairs
 from .records import Record, records

@@ -13,24 +13,11 @@ from types import ModuleType
 from typing import NamedTuple
 
 from .installation import imported
+from .tasks import Classified, Summary
 from .translation import Pair
 
 
-class Labelled(NamedTuple):
-    """A text and its class."""
-
-    text: str
-    label: int
-
-
-class Summarised(NamedTuple):
-    """A text and its summary."""
-
-    text: str
-    summary: str
-
-
-Example = str | Labelled | Pair | Summarised
+Example = str | Classified | Pair | Summary
 
 
 class HubDataset(NamedTuple):
@@ -52,10 +39,10 @@ def hub_examples(
     ============= ================================== ==============================================
     TinyStories   a story                            roneneldan/TinyStories (train: 1 GB; no test)
     WikiText      an article                         Salesforce/wikitext, wikitext-2-raw-v1
-    SST-2         Labelled, 1 = positive             stanfordnlp/sst2 (its test has no labels)
-    ChnSentiCorp  Labelled, 1 = positive, Chinese    lansinuote/ChnSentiCorp
+    SST-2         Classified, 1 = positive           stanfordnlp/sst2 (its test has no labels)
+    ChnSentiCorp  Classified, 1 = positive, Chinese  lansinuote/ChnSentiCorp
     OPUS-100      Pair                               Helsinki-NLP/opus-100, en-zh
-    CNN/DailyMail Summarised                         abisee/cnn_dailymail, 3.0.0
+    CNN/DailyMail Summary                            abisee/cnn_dailymail, 3.0.0
     ============= ================================== ==============================================
 
     Args:
@@ -124,10 +111,10 @@ def _each(example: Callable[[dict], Example]) -> Callable[[Iterable[dict]], Iter
 
 
 _stories = _each(lambda row: row["text"].strip())
-_phrases = _each(lambda row: Labelled(row["sentence"].strip(), row["label"]))
-_reviews = _each(lambda row: Labelled(row["text"].strip(), row["label"]))
+_phrases = _each(lambda row: Classified(row["sentence"].strip(), row["label"]))
+_reviews = _each(lambda row: Classified(row["text"].strip(), row["label"]))
 _pairs = _each(lambda row: Pair(row["translation"]["en"], row["translation"]["zh"], "OPUS-100"))
-_news = _each(lambda row: Summarised(row["article"], row["highlights"]))
+_news = _each(lambda row: Summary(row["article"], row["highlights"]))
 HUB_DATASETS = {
     "TinyStories": HubDataset("roneneldan/TinyStories", "data", _stories, ("train", "validation")),
     "WikiText": HubDataset("Salesforce/wikitext", "wikitext-2-raw-v1", _articles),

@@ -31,10 +31,10 @@ _ENTRY = re.compile(r"(\w+(?:, \w+)*)(?: \((.+?)\))?: (.+)")
 
 
 class Classified(NamedTuple):
-    """A text and the name of its class."""
+    """A text and the name or number of its class."""
 
     text: str
-    label: str
+    label: str | int
 
 
 class SentencePair(NamedTuple):
@@ -46,9 +46,9 @@ class SentencePair(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The source of a function, and what it does."""
+    """A text, such as the source of a function, and what it says or does in short."""
 
-    source: str
+    text: str
     summary: str
 
 

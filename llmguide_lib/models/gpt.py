@@ -5,7 +5,7 @@ Shape letters: B batch, T positions, S positions with those in the cache, D d_mo
 Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -15,8 +15,6 @@ from ..layers import FeedForward, LayerNorm
 from ..positions import LearnedPositions
 from ..transformer import EncoderBlock
 from .inputs import check_cache, check_mask, check_sizes, check_tokens, initialise_stack, positions
-
-SIZES = ("vocab_size", "max_seq_len", "d_model", "num_heads", "num_layers", "d_ff", "norm_eps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class GPTConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        check_sizes(self, *SIZES)
+        check_sizes(self)
 
     @property
     def inner_width(self) -> int:
@@ -50,22 +48,12 @@ class GPTConfig:
         return self.d_ff or 4 * self.d_model
 
 
-def _gpt2(d_model: int, num_heads: int, num_layers: int) -> GPTConfig:
-    return GPTConfig(
-        vocab_size=50257,
-        max_seq_len=1024,
-        d_model=d_model,
-        num_heads=num_heads,
-        num_layers=num_layers,
-        dropout=0.1,
-    )
-
-
+_GPT2 = GPTConfig(vocab_size=50257, max_seq_len=1024, d_model=768, num_heads=12, num_layers=12, dropout=0.1)
 GPT_SIZES = {
-    "gpt2": _gpt2(768, 12, 12),
-    "gpt2-medium": _gpt2(1024, 16, 24),
-    "gpt2-large": _gpt2(1280, 20, 36),
-    "gpt2-xl": _gpt2(1600, 25, 48),
+    "gpt2": _GPT2,
+    "gpt2-medium": replace(_GPT2, d_model=1024, num_heads=16, num_layers=24),
+    "gpt2-large": replace(_GPT2, d_model=1280, num_heads=20, num_layers=36),
+    "gpt2-xl": replace(_GPT2, d_model=1600, num_heads=25, num_layers=48),
 }
 
 

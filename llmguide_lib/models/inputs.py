@@ -86,15 +86,14 @@ def initialise_stack(model: nn.Module, std: float) -> None:
             nn.init.normal_(layer.weight, std=std / math.sqrt(2 * len(model.blocks)))
 
 
-def check_sizes(config: object, *names: str) -> None:
-    """Refuses a configuration in which one of these sizes is not positive (None is allowed), or other choices are odd.
+def check_sizes(config: object) -> None:
+    """Refuses a configuration with a number that is not positive, or a dropout or width of heads that cannot be.
 
     Raises:
         ValueError: it names the first one.
     """
-    for name in names:
-        size = getattr(config, name)
-        if size is not None and not size > 0:
+    for name, size in vars(config).items():
+        if name != "dropout" and isinstance(size, int | float) and not isinstance(size, bool) and not size > 0:
             raise ValueError(f"{name} ({size}) must be positive")
     if not 0 <= getattr(config, "dropout", 0) < 1:
         raise ValueError(f"dropout ({config.dropout}) must be at least 0 and less than 1")

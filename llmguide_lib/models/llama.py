@@ -18,10 +18,6 @@ from ..positions import RopeScaling, Rotary
 from ..transformer import EncoderBlock
 from .inputs import check_cache, check_mask, check_sizes, check_tokens, initialise, positions
 
-SIZES = (
-    "vocab_size", "max_seq_len", "d_model", "num_heads", "num_layers", "d_ff", "num_kv_heads", "head_dim", "norm_eps",
-)  # fmt: skip
-
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaConfig:
@@ -58,7 +54,7 @@ class LlamaConfig:
     tied: bool = False
 
     def __post_init__(self) -> None:
-        check_sizes(self, *SIZES)
+        check_sizes(self)
 
     @property
     def head_width(self) -> int:

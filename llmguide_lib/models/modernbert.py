@@ -17,11 +17,6 @@ from ..positions import Rotary
 from ..transformer import EncoderBlock
 from .inputs import check_mask, check_sizes, check_tokens, initialise_stack, positions
 
-SIZES = (
-    "vocab_size", "max_seq_len", "d_model", "num_heads", "num_layers", "d_ff", "norm_eps", "rope_theta",
-    "local_rope_theta", "window", "global_every",
-)  # fmt: skip
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModernBERTConfig:
@@ -55,7 +50,7 @@ class ModernBERTConfig:
     global_every: int = 3
 
     def __post_init__(self) -> None:
-        check_sizes(self, *SIZES)
+        check_sizes(self)
 
 
 MODERNBERT_SIZES = {

@@ -6,7 +6,7 @@ Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -16,10 +16,6 @@ from ..layers import FeedForward, LayerNorm
 from ..positions import SinusoidalPositions
 from ..transformer import Decoder, DecoderBlock, Encoder, EncoderBlock, post_norm
 from .inputs import check_cache, check_mask, check_sizes, check_tokens, positions
-
-SIZES = (
-    "vocab_size", "max_seq_len", "d_model", "num_heads", "num_encoder_layers", "num_decoder_layers", "d_ff", "norm_eps",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +43,7 @@ class Seq2SeqConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        check_sizes(self, *SIZES)
+        check_sizes(self)
 
     @property
     def inner_width(self) -> int:
@@ -55,19 +51,13 @@ class Seq2SeqConfig:
         return self.d_ff or 4 * self.d_model
 
 
-def _paper(d_model: int, num_heads: int, dropout: float) -> Seq2SeqConfig:
-    return Seq2SeqConfig(
-        vocab_size=37000,
-        max_seq_len=512,
-        d_model=d_model,
-        num_heads=num_heads,
-        num_encoder_layers=6,
-        num_decoder_layers=6,
-        dropout=dropout,
-    )
-
-
-SEQ2SEQ_SIZES = {"transformer-base": _paper(512, 8, 0.1), "transformer-big": _paper(1024, 16, 0.3)}
+_BASE = Seq2SeqConfig(
+    vocab_size=37000, max_seq_len=512, d_model=512, num_heads=8, num_encoder_layers=6, num_decoder_layers=6, dropout=0.1
+)
+SEQ2SEQ_SIZES = {
+    "transformer-base": _BASE,
+    "transformer-big": replace(_BASE, d_model=1024, num_heads=16, dropout=0.3),
+}
 
 
 class Seq2SeqTransformer(nn.Module):

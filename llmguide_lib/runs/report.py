@@ -5,6 +5,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,8 +23,24 @@ from .recipes import LENGTH, RECIPES, masking
 
 Texts = dict[str, list[str]]
 PROMPTS = ("Returns", "Raises a ValueError if", "The number of", "Whether to", "This class")
-FAMILIES = {"gpt-course": "a decoder, of Llama's kind", "bert-course": "an encoder, of ModernBERT's kind"}
-SOURCES = "llmguide_lib/corpora"
+# For the card: the kind of model, and what its examples are.
+KINDS = {
+    "gpt-course": (
+        "a decoder, of Llama's kind",
+        "What it writes",
+        "The first tries with fixed seeds, good and bad, none left out:",
+    ),
+    "bert-course": (
+        "an encoder, of ModernBERT's kind",
+        "What it fills in",
+        "Sentences made up for this purpose, the last one far from what it has read:",
+    ),
+}
+MEMORISED = (
+    "Memorised: given 24 tokens of a document, the model writes the next 16 word for word for {train:.1%} of training "
+    "documents and {test:.1%} of held-out ones (which it never read: so much is guessed right without learning by "
+    "heart).\n\n"
+)
 
 
 def measure(name: str, model: nn.Module, tokenizer: BPETokenizer, texts: Texts) -> dict:
@@ -162,59 +179,25 @@ def write(path: Path, content: dict) -> None:
 def card(name: str, content: dict) -> str:
     """The model card, in Markdown."""
     measured = content["measured"]
-    figures = {key: value for key, value in measured.items() if isinstance(value, float)}
-    rows = [f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in (figures | measured["baselines"]).items()]
+    kind, title, choice = KINDS[name]
+    figures = {key: value for key, value in measured.items() if isinstance(value, float)} | measured["baselines"]
     examples = [f"- {line}".replace("\n", " / ") for line in measured.get("samples", measured.get("fills"))]
-    memorised = measured.get("memorised")
-    lines = [
-        f"# {name}",
-        "",
-        f"{content['parameters'] / 1e6:.1f} million parameters: {FAMILIES[name]}, with the course's tokenizer of "
-        "2,048 tokens. Written by the command below; every figure here comes from it.",
-        "",
-        f"    {content['command']}",
-        "",
-        "## Trained on",
-        "",
-        f"Documentation of {', '.join(manifest.load())}, cleaned to plain English prose, read from an installation of "
-        f"these libraries ({SOURCES}; corpus {content['corpus']['hash']}, {content['corpus']['share_found']:.0%} of it "
-        "found). Versions, licences (all permissive) and copyright holders: NOTICE at the top of the repository. "
-        "Held-out documents come from other modules than the training documents, and near-duplicates are left out.",
-        "",
-        "## How",
-        "",
-        f"{content['steps']:,} steps, {content['targets'] / 1e6:.1f} million targets, "
-        f"{content['training_seconds'] / 60:.0f} minutes of training.",
-        "",
-        *(f"- {key}: {value}" for key, value in content["recipe"].items()),
-        "",
-        "## How good",
-        "",
-        "| on the held-out documents | |",
-        "|---|---|",
-        *rows,
-        "",
-    ]
-    if memorised:
-        lines += [
-            "Memorised: given 24 tokens of a document, the model writes the next 16 word for word for "
-            f"{memorised['train']:.1%} of training documents and {memorised['test']:.1%} of held-out ones "
-            "(which it never read: so much is guessed right without learning by heart).",
-            "",
-        ]
-    lines += [
-        "## What it writes" if "samples" in measured else "## What it fills in",
-        "",
-        "The first tries with fixed seeds, good and bad, none left out:" if "samples" in measured else
-        "Sentences made up for this purpose, the last one far from what it has read:",
-        "",
-        *examples,
-        "",
-        "## Limits",
-        "",
-        "It knows the style of Python documentation and little else: no facts can be relied on, no other language, no "
-        "code, no instructions. What it says about a library may be wrong even where it sounds right. It reads at most "
-        f"{LENGTH} tokens. It was made for teaching and is of no use for anything that matters.",
-        "",
-    ]  # fmt: skip
-    return "\n".join(lines)
+    template = resources.files("llmguide_lib").joinpath("data", "model_card.md").read_text(encoding="utf-8")
+    return template.format(
+        name=name,
+        kind=kind,
+        command=content["command"],
+        libraries=", ".join(manifest.load()),
+        **content["corpus"],
+        millions=content["parameters"] / 1e6,
+        steps=content["steps"],
+        million_targets=content["targets"] / 1e6,
+        minutes=content["training_seconds"] / 60,
+        recipe="\n".join(f"- {key}: {value}" for key, value in content["recipe"].items()),
+        figures="\n".join(f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in figures.items()),
+        memorised=MEMORISED.format(**measured["memorised"]) if "memorised" in measured else "",
+        title=title,
+        choice=choice,
+        examples="\n".join(examples),
+        length=LENGTH,
+    )
