@@ -16,7 +16,6 @@ from .installation import imported
 from .tasks import Classified, Summary
 from .translation import Pair
 
-
 Example = str | Classified | Pair | Summary
 
 
