@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .sizes import check_positive
+
 
 def causal_mask(num_queries: int, num_keys: int | None = None, *, device=None) -> Bool[Tensor, "T S"]:
     """Each query may attend to itself and to what came before.
@@ -83,8 +85,7 @@ def sliding_window_mask(
         [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]
     Source: Beltagy et al. 2020, section 3.1, https://arxiv.org/abs/2004.05150
     """
-    if window < 1:
-        raise ValueError(f"window ({window}) must be positive")
+    check_positive(window=window)
     queries, keys = _positions(num_queries, num_keys, device)
     return (queries - keys).abs() < window
 
@@ -222,9 +223,7 @@ class KVCache:
     """
 
     def __init__(self, num_layers: int, max_seq_len: int) -> None:
-        for name, size in (("num_layers", num_layers), ("max_seq_len", max_seq_len)):
-            if size < 1:
-                raise ValueError(f"{name} ({size}) must be positive")
+        check_positive(num_layers=num_layers, max_seq_len=max_seq_len)
         self.num_layers = num_layers
         self.max_seq_len = max_seq_len
         self.reset()
@@ -251,10 +250,8 @@ class KVCache:
         stored = self._stored[layer] or self._allocate(layer, key, value)
         for name, new, old in (("key", key, stored[0]), ("value", value, stored[1])):
             if new.shape[:2] != old.shape[:2] or new.shape[3] != old.shape[3] or new.dtype != old.dtype:
-                raise ValueError(
-                    f"{name} {tuple(new.shape)} {new.dtype} does not belong to this cache, which holds (batch, heads, "
-                    f"_, width) = {(*old.shape[:2], '_', old.shape[3])} {old.dtype}"
-                )
+                held = f"{(*old.shape[:2], '_', old.shape[3])} {old.dtype}"
+                raise ValueError(f"{name} {tuple(new.shape)} {new.dtype} does not belong to this cache of {held}")
             old[:, :, self.length : end] = new
         if layer == self.num_layers - 1:
             self.length = end
@@ -275,9 +272,7 @@ class KVCache:
             self._sources[layer] = project(context)
         key, value = self._sources[layer]
         if key.shape[2] != context.shape[1]:
-            raise ValueError(
-                f"context has {context.shape[1]} positions, that of this cache has {key.shape[2]}: reset it first"
-            )
+            raise ValueError(f"context has {context.shape[1]} positions, the cache's {key.shape[2]}: reset it first")
         return tuple(kept.expand(len(context), -1, -1, -1) for kept in (key, value))
 
     def select(self, rows: Int[Tensor, "N"]) -> None:
@@ -335,8 +330,7 @@ class MultiHeadAttention(nn.Module):
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_dim = d_model // num_heads if head_dim is None else head_dim
-        if self.head_dim < 1:
-            raise ValueError(f"head_dim ({self.head_dim}) must be positive")
+        check_positive(head_dim=self.head_dim)
         self.dropout = dropout
         self.core = core
         self.q_proj = nn.Linear(d_model, num_heads * self.head_dim, bias=bias)
@@ -427,8 +421,7 @@ class MultiHeadAttention(nn.Module):
 def _positions(num_queries: int, num_keys: int | None, device) -> tuple[Tensor, Tensor]:
     """Positions of queries (T, 1) and keys (S,) in the same text; the queries are its last ones."""
     num_keys = num_queries if num_keys is None else num_keys
-    if num_queries < 1:
-        raise ValueError(f"num_queries ({num_queries}) must be positive")
+    check_positive(num_queries=num_queries)
     if num_keys < num_queries:
         raise ValueError(f"num_keys ({num_keys}) must be at least num_queries ({num_queries})")
     keys = torch.arange(num_keys, device=device)

@@ -34,7 +34,8 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, notes: Mapping[st
     """
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _untied(model).items()}
+    # A parameter that is shared comes under its first name only.
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.named_parameters()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{name} of the model holds NaN or infinity; a checkpoint of it would be of no use")
@@ -62,8 +63,8 @@ def load_checkpoint(path: str | os.PathLike, model_class: type[nn.Module]) -> nn
     tensors, about = _read(Path(path))
     if about["family"] != model_class.__name__:
         raise ValueError(f"{path} holds a {about['family']}, not a {model_class.__name__}")
-    model = model_class(_config(model_class, about["config"]))
-    wanted = _untied(model)
+    model = model_class(_made(model_class.__init__.__annotations__["config"], about["config"]))
+    wanted = dict(model.named_parameters())
     if wanted.keys() != tensors.keys():
         odd = sorted(wanted.keys() ^ tensors.keys())[0]
         raise ValueError(f"{path} does not fit its own configuration: {odd} is in one of the two only")
@@ -83,16 +84,6 @@ def read_notes(path: str | os.PathLike) -> dict:
         ValueError: as ``load_checkpoint``.
     """
     return _read(Path(path))[1]["notes"]
-
-
-def _untied(model: nn.Module) -> dict[str, Tensor]:
-    """The model's parameters, a shared one under its first name only."""
-    return dict(model.named_parameters())
-
-
-def _config(model_class: type[nn.Module], values: dict) -> object:
-    """The configuration, an instance of the class that the model's constructor is annotated with."""
-    return _made(model_class.__init__.__annotations__["config"], values)
 
 
 def _made(config_class: type, values: dict) -> object:

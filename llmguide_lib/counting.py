@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from .sizes import check_positive
+
 
 class KneserNey:
     r"""Interpolated Kneser-Ney: a discount from every count pays for a share of the next shorter context.
@@ -22,9 +24,7 @@ class KneserNey:
     """
 
     def __init__(self, order: int, vocab_size: int, discount: float = 0.85) -> None:
-        for name, size in (("order", order), ("vocab_size", vocab_size)):
-            if size < 1:
-                raise ValueError(f"{name} ({size}) must be positive")
+        check_positive(order=order, vocab_size=vocab_size)
         if not 0 < discount < 1:
             raise ValueError(f"discount ({discount}) must be between 0 and 1")
         self.order, self.vocab_size, self.discount = order, vocab_size, discount

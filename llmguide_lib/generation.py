@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .attention import KVCache
 from .packing import packed
+from .sizes import check_positive
 
 Filter = Callable[[Tensor, Tensor], Tensor]
 NEVER = -torch.inf
@@ -52,8 +53,7 @@ class TopK:
     """
 
     def __init__(self, k: int) -> None:
-        if k < 1:
-            raise ValueError(f"k ({k}) must be positive")
+        check_positive(k=k)
         self.k = k
 
     def __call__(self, logits: Float[Tensor, "B V"], tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B V"]:
@@ -352,18 +352,15 @@ def generate(
 
 
 def _check_request(model: Callable[..., Tensor], tokens: Tensor, max_new_tokens: int) -> None:
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens ({max_new_tokens}) must be positive")
+    check_positive(max_new_tokens=max_new_tokens)
     if tokens.ndim != 2 or tokens.numel() == 0:
         raise ValueError(f"tokens {tuple(tokens.shape)} must have the shape (B, T) with at least one token")
     if getattr(model, "training", False):
         raise ValueError("model is in training mode, where dropout makes its scores random; call model.eval() first")
-    room = model.config.max_seq_len - tokens.shape[1]
-    if max_new_tokens > room:
-        raise ValueError(
-            f"max_new_tokens ({max_new_tokens}) must be at most {room}: {tokens.shape[1]} tokens are there and "
-            f"max_seq_len is {model.config.max_seq_len}"
-        )
+    there, limit = tokens.shape[1], model.config.max_seq_len
+    if there + max_new_tokens > limit:
+        room = f"{limit - there}: {there} tokens are there and max_seq_len is {limit}"
+        raise ValueError(f"max_new_tokens ({max_new_tokens}) must be at most {room}")
 
 
 def _packed(model: Callable[..., Tensor], num_rows: int) -> Callable[..., Tensor]:
@@ -412,8 +409,7 @@ def beam_search(
     Source: Wu et al. 2016, section 7 (there with another length penalty), https://arxiv.org/abs/1609.08144
     """
     _check_request(model, tokens, max_new_tokens)
-    if num_beams < 1:
-        raise ValueError(f"num_beams ({num_beams}) must be positive")
+    check_positive(num_beams=num_beams)
     if len(tokens) != 1:
         raise ValueError(f"tokens {tuple(tokens.shape)} must be one text: (1, T)")
     memory = KVCache(model.config.num_layers, tokens.shape[1] + max_new_tokens)

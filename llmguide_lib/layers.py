@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .sizes import check_positive
+
 
 class LayerNorm(nn.Module):
     r"""Every vector brought to mean 0 and variance 1, then stretched and shifted by learned amounts.
@@ -24,7 +26,7 @@ class LayerNorm(nn.Module):
 
     def __init__(self, d_model: int, norm_eps: float = 1e-5, *, bias: bool = True) -> None:
         super().__init__()
-        _positive(d_model=d_model, norm_eps=norm_eps)
+        check_positive(d_model=d_model, norm_eps=norm_eps)
         self.norm_eps = norm_eps
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model)) if bias else None
@@ -49,7 +51,7 @@ class RMSNorm(nn.Module):
 
     def __init__(self, d_model: int, norm_eps: float = 1e-6) -> None:
         super().__init__()
-        _positive(d_model=d_model, norm_eps=norm_eps)
+        check_positive(d_model=d_model, norm_eps=norm_eps)
         self.norm_eps = norm_eps
         self.weight = nn.Parameter(torch.ones(d_model))
 
@@ -75,7 +77,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, activation: nn.Module | None = None, *, bias: bool = True) -> None:
         super().__init__()
-        _positive(d_model=d_model, d_ff=d_ff)
+        check_positive(d_model=d_model, d_ff=d_ff)
         self.up_proj = nn.Linear(d_model, d_ff, bias=bias)
         self.activation = activation or nn.GELU()
         self.down_proj = nn.Linear(d_ff, d_model, bias=bias)
@@ -104,7 +106,7 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, activation: nn.Module | None = None, *, bias: bool = False) -> None:
         super().__init__()
-        _positive(d_model=d_model, d_ff=d_ff)
+        check_positive(d_model=d_model, d_ff=d_ff)
         self.gate_proj = nn.Linear(d_model, d_ff, bias=bias)
         self.up_proj = nn.Linear(d_model, d_ff, bias=bias)
         self.activation = activation or nn.SiLU()
@@ -113,9 +115,3 @@ class GatedFeedForward(nn.Module):
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """Transforms every position."""
         return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
-
-
-def _positive(**sizes: float | int) -> None:
-    for name, size in sizes.items():
-        if not size > 0:
-            raise ValueError(f"{name} ({size}) must be positive")

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from .sizes import check_positive
+
 
 class SinusoidalPositions(nn.Module):
     r"""Fixed vectors: sines and cosines of the position, from fast to slow.
@@ -27,8 +29,7 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, max_seq_len: int, d_model: int) -> None:
         super().__init__()
-        if max_seq_len < 1:
-            raise ValueError(f"max_seq_len ({max_seq_len}) must be positive")
+        check_positive(max_seq_len=max_seq_len)
         _even("d_model", d_model)
         angles = torch.arange(max_seq_len).double()[:, None] * _frequencies(
             d_model, 10_000.0, torch.float64
@@ -71,14 +72,10 @@ class RopeScaling:
     original_max_seq_len: int = 8192
 
     def __post_init__(self) -> None:
-        for name in ("factor", "low_freq_factor", "original_max_seq_len"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be positive")
+        check_positive(**vars(self))
         if not self.high_freq_factor > self.low_freq_factor:
-            raise ValueError(
-                f"high_freq_factor ({self.high_freq_factor}) must be larger than low_freq_factor "
-                f"({self.low_freq_factor})"
-            )
+            high, low = self.high_freq_factor, self.low_freq_factor
+            raise ValueError(f"high_freq_factor ({high}) must be larger than low_freq_factor ({low})")
 
     def __call__(self, frequencies: Float[Tensor, "K"]) -> Float[Tensor, "K"]:
         """The stretched frequencies."""
@@ -120,8 +117,7 @@ class Rotary(nn.Module):
     def __init__(self, head_dim: int, rope_theta: float | int = 10_000.0, scaling: RopeScaling | None = None) -> None:
         super().__init__()
         _even("head_dim", head_dim)
-        if not rope_theta > 0:
-            raise ValueError(f"rope_theta ({rope_theta}) must be positive")
+        check_positive(rope_theta=rope_theta)
         self.head_dim, self.rope_theta, self.scaling = head_dim, rope_theta, scaling
 
     def forward(self, positions: Int[Tensor, "*b T"], dtype: torch.dtype) -> Rotation:
@@ -158,8 +154,7 @@ class RelativeBias(nn.Module):
         self, num_heads: int, num_buckets: int = 32, max_distance: int = 128, *, bidirectional: bool = True
     ) -> None:
         super().__init__()
-        if num_heads < 1:
-            raise ValueError(f"num_heads ({num_heads}) must be positive")
+        check_positive(num_heads=num_heads)
         sides = 2 if bidirectional else 1
         if num_buckets < 2 * sides or num_buckets % sides:
             raise ValueError(f"num_buckets ({num_buckets}) must be a multiple of {sides}, at least {2 * sides}")

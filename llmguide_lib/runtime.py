@@ -25,9 +25,7 @@ def autocast(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Abstr
         ValueError: float16 on the CPU, where a product of two large matrices takes minutes.
     """
     if device.type == "cpu" and dtype == torch.float16:
-        raise ValueError(
-            f"dtype ({dtype}) must be torch.bfloat16 or torch.float32 on the CPU: float16 is emulated there"
-        )
+        raise ValueError(f"dtype ({dtype}) must be bfloat16 or float32 on the CPU, where float16 is emulated")
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 

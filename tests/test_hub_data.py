@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from llmguide_lib.corpora import HUB_DATASETS, Classified, Pair, Summary, hub_examples
+from llmguide_lib.corpora import HUB_DATASETS, Pair, hub_examples
+from llmguide_lib.corpora.tasks import Classified, Summary
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = [
@@ -107,7 +108,8 @@ def test_a_missing_package_is_named_with_its_extra(module, monkeypatch):
         pytest.skip("pyarrow is not installed and is asked for first")
     for name in (module, "pyarrow.dataset") if module == "pyarrow" else (module,):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ValueError, match=rf"{module} is not installed; the extra hub has it"):
+    name = module.replace("_", "-")
+    with pytest.raises(ImportError, match=rf"{name} is not installed; run: pip install 'llmguide-lib\[hub\]'"):
         hub_examples("SST-2")
 
 

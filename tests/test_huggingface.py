@@ -20,7 +20,7 @@ from llmguide_lib import attention, positions  # noqa: E402
 from llmguide_lib.attention import KVCache, MultiHeadAttention, causal_attention, causal_mask, fused_attention  # noqa: E402
 from llmguide_lib.huggingface import FAMILIES, from_hf, to_hf  # noqa: E402
 from llmguide_lib.layers import FeedForward  # noqa: E402
-from llmguide_lib.models import GPT, GPTConfig, Seq2SeqConfig, Seq2SeqTransformer, bert, gpt, llama, modernbert  # noqa: E402
+from llmguide_lib.models import GPT, GPTConfig, Seq2SeqConfig, Seq2SeqTransformer, gpt, inputs, llama, modernbert  # noqa: E402
 from llmguide_lib.transformer import pre_norm  # noqa: E402
 
 EXACT = {"atol": 1e-10, "rtol": 0}
@@ -198,7 +198,7 @@ def test_the_original_transformer_is_torchs_with_weights_copied(post):
                 copy_block(block, layer)
     source, target = torch.randint(0, V, (B, 7)), torch.randint(0, V, (B, 5))
     source_mask, target_mask = torch.arange(7) < torch.tensor([[7], [3], [1]]), torch.ones(B, 5).bool()
-    embed = lambda tokens: ours._embed(tokens, None, 0)  # noqa: E731
+    embed = lambda tokens: ours._embed(tokens, torch.arange(tokens.shape[1]))  # noqa: E731
     expected = torchs(
         embed(source), embed(target), tgt_mask=~causal_mask(5), src_key_padding_mask=~source_mask,
         memory_key_padding_mask=~source_mask, tgt_is_causal=False,
@@ -286,8 +286,8 @@ BUGS = {
     "tanh GELU": ("bert", set_all(FeedForward, activation=nn.GELU("tanh"))),
     "another eps": ("gpt2", set_all(gpt.LayerNorm, norm_eps=1e-12)),
     "a mask that leaks": ("gpt2", set_all(MultiHeadAttention, core=leak)),
-    "positions off by one": ("gpt2", patched(gpt, "positions", shifted)),
-    "positions off by one in BERT": ("bert", patched(bert, "positions", shifted)),
+    "positions off by one": ("gpt2", patched(inputs, "positions", shifted)),
+    "positions off by one in BERT": ("bert", patched(inputs, "positions", shifted)),
     "an untied head": ("gpt2", untie),
     "heads split wrongly": (
         "gpt2",

@@ -13,10 +13,6 @@ import pytest
 from llmguide_lib.corpora import (
     OBJECT_KINDS,
     SPLITS,
-    TASK_KINDS,
-    Classified,
-    Question,
-    Summary,
     arithmetic,
     consecutive_sentences,
     copying,
@@ -38,6 +34,7 @@ from llmguide_lib.corpora.cache import CACHE_VARIABLE
 from llmguide_lib.corpora.documents import Document
 from llmguide_lib.corpora.prose import clean, sentences
 from llmguide_lib.corpora.records import Record
+from llmguide_lib.corpora.tasks import TASK_KINDS, Classified, Question, Summary
 
 SMALL = ["jinja2", "pillow"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,13 +58,15 @@ def cache(tmp_path_factory):
 def parts(cache):
     """Every task's examples by split, of two libraries; made by a process that does not check a million calls."""
     code = (
-        "import pickle, sys; from llmguide_lib.corpora import SPLITS, records, tasks\n"
+        "import pickle, sys; from llmguide_lib.corpora import SPLITS, records, tasks; from corpus import TASKS\n"
         f"tasks.documentation = records; records('test', {SMALL})  # read once: a record is a document too\n"
-        f"parts = {{task: {{split: task(split, {TWO}) for split in SPLITS}} for task in tasks.TASKS}}\n"
+        f"parts = {{task: {{split: task(split, {TWO}) for split in SPLITS}} for task in TASKS}}\n"
         "pickle.dump(parts, open(sys.argv[1], 'wb'))"
     )
     line = [sys.executable, "-c", code, str(cache / "parts.pickle")]
-    subprocess.run(line, env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNDEFAULTENCODING": ""}, check=True)
+    subprocess.run(
+        line, env=os.environ | {"PYTHONPATH": str(ROOT / "tools"), "PYTHONWARNDEFAULTENCODING": ""}, check=True
+    )
     return pickle.loads((cache / "parts.pickle").read_bytes())
 
 
@@ -325,7 +324,7 @@ def test_sentences_end_where_another_one_begins():
 # Tasks, on the corpus
 
 
-@pytest.mark.parametrize("task", tasks.TASKS, ids=lambda task: task.__name__)
+@pytest.mark.parametrize("task", corpus.TASKS, ids=lambda task: task.__name__)
 def test_no_example_resembles_one_of_an_earlier_split(task, parts, record_testsuite_property):
     seen = set()
     for split in SPLITS:
@@ -345,7 +344,7 @@ def test_a_task_is_the_same_every_time(task, parts, monkeypatch):
 
 
 def test_no_task_repeats_itself_much(parts):
-    for task in tasks.TASKS:
+    for task in corpus.TASKS:
         for examples in parts[task].values():
             assert len(set(examples)) >= 0.95 * len(examples) > 0
         assert len(parts[task]["train"]) > 2 * len(parts[task]["test"])
@@ -378,7 +377,7 @@ def test_the_tool_counts_the_tasks(parts, monkeypatch, capsys):
     def which_of_two(split):
         return parts[which_library][split]
 
-    monkeypatch.setattr(tasks, "TASKS", (which_of_two,))
+    monkeypatch.setattr(corpus, "TASKS", (which_of_two,))
     corpus.main(["tasks"])
     counts = [f"{split} {len(parts[which_library][split]):,}" for split in SPLITS]
     expected = f"which_of_two: {', '.join(counts)}; the most frequent answer is 50.0% of the test"
@@ -426,7 +425,7 @@ def test_longer_exercises_are_longer_than_all_of_training():
 # Bad arguments
 
 
-@pytest.mark.parametrize("task", [records, *tasks.TASKS])
+@pytest.mark.parametrize("task", [records, *corpus.TASKS])
 def test_an_unknown_split_or_library_is_named(task):
     with pytest.raises(ValueError, match=r"split \('dev'\) must be one of train, validation, test"):
         task("dev", ["jinja2", "pillow"])

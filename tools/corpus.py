@@ -24,6 +24,14 @@ from llmguide_lib.corpora.splits import ACROSS, SPLITS, ngrams, overlap, split_o
 
 WITHIN = 0.5  # the largest share of a text's 6-grams that may stand in earlier texts of its own split
 PER_LINE = 15  # hashes
+TASKS = (
+    tasks.which_library,
+    tasks.kind_of_object,
+    tasks.consecutive_sentences,
+    tasks.function_summaries,
+    tasks.retrieval_questions,
+    tasks.parameter_extraction,
+)
 
 
 def listings(others: list[Path]) -> dict[str, manifest.Listing]:
@@ -116,7 +124,7 @@ def _lines(hashes: tuple[str, ...]) -> list[str]:
 
 def task_sizes() -> Iterator[str]:
     """A line for each task: the sizes of its parts, and how often the most frequent answer is right in the test."""
-    for task in tasks.TASKS:
+    for task in TASKS:
         parts = {split: task(split) for split in SPLITS}
         sizes = ", ".join(f"{split} {len(examples):,}" for split, examples in parts.items())
         ((_, most),) = Counter(example[-1] for example in parts["test"]).most_common(1)

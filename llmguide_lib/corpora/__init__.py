@@ -12,14 +12,6 @@ from .localized import LOCALIZED_KINDS, LOCALIZED_SPLITS, localized_pairs
 from .records import Record, records
 from .splits import SPLITS
 from .tasks import (
-    TASK_KINDS,
-    TASK_LIBRARIES,
-    Classified,
-    Parameter,
-    ParameterSection,
-    Question,
-    SentencePair,
-    Summary,
     consecutive_sentences,
     function_summaries,
     kind_of_object,

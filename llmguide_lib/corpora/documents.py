@@ -76,49 +76,18 @@ class Coverage:
         """The part that was found, between 0 and 1."""
         return self.found / self.listed
 
-    def sentence(self, lang: str = "en") -> str:
-        """One sentence that says how much was found, what is missing, and what follows.
-
-        Raises:
-            ValueError: ``lang`` is neither "en" nor "zh".
-        """
-        if lang not in _SENTENCES:
-            raise ValueError(f"lang ({lang!r}) must be one of {', '.join(_SENTENCES)}")
-        words = _SENTENCES[lang]
+    def sentence(self) -> str:
+        """One sentence that says how much was found, what is missing, and what follows."""
         if self.found == self.listed:
-            return words["all"].format(self.listed)
+            return f"This installation has all {self.listed:,} documents of the corpus."
         partial = [library for library in self.libraries if library.found < library.listed]
-        causes = [_cause(library, words) for library in partial if library.version is not None]
+        causes = [_cause(library) for library in partial if library.version is not None]
         if missing := [library.library for library in partial if library.version is None]:
-            causes.append(words["missing"].format(words["and"].join(missing)))
-        doubt = words["doubt"] if self.share < 0.9 else ""
-        return words["part"].format(self.found, self.listed, self.share, words["then"].join(causes), doubt)
-
-
-_SENTENCES = {
-    "en": {
-        "all": "This installation has all {:,} documents of the corpus.",
-        "part": "This installation has {:,} of the corpus's {:,} documents ({:.1%}): {}{}.",
-        "and": ", ",
-        "then": "; ",
-        "missing": "not installed: {}",
-        "unreadable": "{} has {} files or folders that cannot be read ({:.1%})",
-        "version": "{} {} instead of {} has {:.1%}",
-        "same": "{} {} has {:.1%}",
-        "doubt": "; with so little of it, the ranges that the lessons state may not hold",
-    },
-    "zh": {
-        "all": "当前环境包含语料库的全部 {:,} 篇文档。",
-        "part": "当前环境包含语料库 {1:,} 篇文档中的 {0:,} 篇（{2:.1%}）：{3}{4}。",
-        "and": "、",
-        "then": "；",
-        "missing": "未安装 {}",
-        "unreadable": "{} 有 {} 个文件或文件夹无法读取（{:.1%}）",
-        "version": "{} 是 {} 版而不是 {} 版，只有 {:.1%}",
-        "same": "{} {} 只有 {:.1%}",
-        "doubt": "；缺得太多，课程中给出的数值范围可能不再成立",
-    },
-}
+            causes.append(f"not installed: {', '.join(missing)}")
+        if self.share < 0.9:
+            causes.append("with so little of it, the ranges that the lessons state may not hold")
+        part = f"{self.found:,} of the corpus's {self.listed:,} documents ({self.share:.1%})"
+        return f"This installation has {part}: {'; '.join(causes)}."
 
 
 def documentation(split: str = "train", libraries: Sequence[str] | None = None) -> list[Document]:
@@ -167,12 +136,14 @@ def coverage(libraries: Sequence[str] | None = None) -> Coverage:
     return Coverage(tuple(_rows(Document, library)[1] for library in _checked(libraries)))
 
 
-def _cause(library: LibraryCoverage, words: dict[str, str]) -> str:
+def _cause(library: LibraryCoverage) -> str:
+    found = f"{library.library} {library.version}"
     if library.unreadable:
-        return words["unreadable"].format(library.library, len(library.unreadable), library.share)
-    if {library.version, str(library.version).rpartition(".")[0]} & set(library.listed_version.split(", ")):
-        return words["same"].format(library.library, library.version, library.share)
-    return words["version"].format(library.library, library.version, library.listed_version, library.share)
+        number = len(library.unreadable)
+        return f"{library.library} has {number} files or folders that cannot be read ({library.share:.1%})"
+    if not {library.version, str(library.version).rpartition(".")[0]} & set(library.listed_version.split(", ")):
+        found += f" instead of {library.listed_version}"
+    return f"{found} has {library.share:.1%}"
 
 
 def _checked(libraries: Sequence[str] | None) -> list[str]:

@@ -89,12 +89,13 @@ def imported(module: str, extra: str) -> ModuleType:
     """An optional package's module.
 
     Raises:
-        ValueError: the package is not installed; says which extra has it.
+        ImportError: the package is not installed; says which extra has it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f"{module.partition('.')[0]} is not installed; the extra {extra} has it") from error
+        name = module.partition(".")[0].replace("_", "-")
+        raise ImportError(f"{name} is not installed; run: pip install 'llmguide-lib[{extra}]'") from error
 
 
 def docstrings(library: str, reading: Reading) -> Iterator[Docstring]:

@@ -30,9 +30,7 @@ def token_row(texts: Iterable[str], tokenizer: Tokenizer, end_token: str = "<|en
     if isinstance(texts, str):
         raise ValueError("texts must be several texts, not one string; give a list")
     if iter(texts) is texts:
-        raise ValueError(
-            f"texts ({type(texts).__name__}) can be read only once; give a list, or what can be iterated anew"
-        )
+        raise ValueError(f"texts ({type(texts).__name__}) can be read only once; give a list")
     end = tokenizer.token_to_id(end_token)
     # 16 bits hold every id of a small vocabulary; read as signed numbers, as torch indexes those on all devices.
     code, dtype = ("h", torch.int16) if tokenizer.vocab_size <= 1 << 15 else ("i", torch.int32)

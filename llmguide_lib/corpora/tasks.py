@@ -163,16 +163,6 @@ def parameter_extraction(split: str = "train", libraries: Sequence[str] | None =
     return _apart(split, lambda part: list(_sections(part, libraries)))
 
 
-TASKS = (
-    which_library,
-    kind_of_object,
-    consecutive_sentences,
-    function_summaries,
-    retrieval_questions,
-    parameter_extraction,
-)
-
-
 def without_names(text: str, names: Iterable[str] = ()) -> str:
     """The text without the names of the corpus' libraries, the given names, and words that are spelled like code.
 

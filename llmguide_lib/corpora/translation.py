@@ -69,9 +69,7 @@ def translation_pairs(split: str = "train", sources: Sequence[str] | None = None
     folders = {name: package_folder(package) for name, (package, _) in TRANSLATION_SOURCES.items()}
     missing = [name for name in names if folders[name] is None]
     if missing:
-        extras = " and ".join(
-            f"{TRANSLATION_SOURCES[name][0]} (extra {TRANSLATION_SOURCES[name][1]})" for name in missing
-        )
+        extras = " and ".join("{} (extra {})".format(*TRANSLATION_SOURCES[name]) for name in missing)
         lack = f"sources: {', '.join(missing)} not found; to have these pairs too, install {extras}"
         if missing == names:
             raise ValueError(lack)

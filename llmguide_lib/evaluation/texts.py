@@ -4,14 +4,13 @@ All three go from 0 to 100, and are for texts in English or Chinese.
 """
 
 from collections.abc import Sequence
-from importlib import import_module
-from types import ModuleType
 
 import regex
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..corpora.installation import imported
 from .inputs import check_paired
 
 BLEU_TOKENIZERS = {"en": "13a", "zh": "zh"}
@@ -35,7 +34,7 @@ def bleu(outputs: Sequence[str], references: Sequence[str], lang: str = "en") ->
     _check(outputs, references)
     if lang not in BLEU_TOKENIZERS:
         raise ValueError(f"lang ({lang!r}) must be one of {', '.join(BLEU_TOKENIZERS)}")
-    metric = _package("sacrebleu").BLEU(tokenize=BLEU_TOKENIZERS[lang])
+    metric = imported("sacrebleu", "evaluation").BLEU(tokenize=BLEU_TOKENIZERS[lang])
     return metric.corpus_score(list(outputs), [list(references)]).score
 
 
@@ -46,7 +45,7 @@ def chrf(outputs: Sequence[str], references: Sequence[str]) -> float:
     Source: Popović 2015, https://aclanthology.org/W15-3049
     """
     _check(outputs, references)
-    return _package("sacrebleu").CHRF().corpus_score(list(outputs), [list(references)]).score
+    return imported("sacrebleu", "evaluation").CHRF().corpus_score(list(outputs), [list(references)]).score
 
 
 def rouge(outputs: Sequence[str], references: Sequence[str]) -> dict[str, Float[Tensor, "N"]]:
@@ -61,7 +60,7 @@ def rouge(outputs: Sequence[str], references: Sequence[str]) -> dict[str, Float[
     Source: Lin 2004, https://aclanthology.org/W04-1013
     """
     _check(outputs, references)
-    scorer = _package("rouge_score.rouge_scorer").RougeScorer(ROUGE_TYPES, tokenizer=_Words())
+    scorer = imported("rouge_score.rouge_scorer", "evaluation").RougeScorer(ROUGE_TYPES, tokenizer=_Words())
     scores = [scorer.score(*pair) for pair in zip(references, outputs, strict=True)]
     return {name: torch.tensor([100 * score[name].fmeasure for score in scores]) for name in ROUGE_TYPES}
 
@@ -71,14 +70,6 @@ class _Words:
 
     def tokenize(self, text: str) -> list[str]:
         return regex.findall(r"\p{Han}|[\p{L}\p{M}\p{N}--\p{Han}]+", text.lower(), regex.VERSION1)
-
-
-def _package(module: str) -> ModuleType:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        name = module.split(".")[0].replace("_", "-")
-        raise ImportError(f"{name} is not installed; run: pip install 'llmguide-lib[evaluation]'") from error
 
 
 def _check(outputs: Sequence[str], references: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from ..attention import MultiHeadAttention
 from ..layers import FeedForward, LayerNorm
 from ..positions import LearnedPositions
 from ..transformer import EncoderBlock, post_norm
-from .inputs import check_mask, check_sizes, check_tokens, initialise, positions
+from .inputs import check_sizes, check_tokens, initialise, prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,14 +112,11 @@ class BERT(nn.Module):
         Raises:
             ValueError: tokens, mask or segments do not fit the model or each other.
         """
-        config = self.config
-        check_tokens(tokens, config.vocab_size, config.max_seq_len)
-        check_mask(mask, tokens, tokens.shape[1])
+        places, seen = prepared(self.config, tokens, mask)
         segments = torch.zeros_like(tokens) if segments is None else segments
-        check_tokens(segments, config.num_segments, config.max_seq_len, "segments")
+        check_tokens(segments, self.config.num_segments, self.config.max_seq_len, "segments")
         x = self.token_embedding(tokens) + self.segment_embedding(segments)
-        x = self.dropout(self.embedding_norm(x + self.position_embedding(positions(tokens, mask, 0))))
-        seen = None if mask is None else mask[:, None]
+        x = self.dropout(self.embedding_norm(x + self.position_embedding(places)))
         for block in self.blocks:
             x = block(x, seen)
         return x

@@ -14,7 +14,7 @@ from ..attention import KVCache, MultiHeadAttention, causal_attention
 from ..layers import FeedForward, LayerNorm
 from ..positions import LearnedPositions
 from ..transformer import EncoderBlock
-from .inputs import check_cache, check_mask, check_sizes, check_tokens, initialise_stack, positions
+from .inputs import check_sizes, initialise_stack, prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +105,9 @@ class GPT(nn.Module):
         Raises:
             ValueError: tokens, mask or cache do not fit the model or each other.
         """
-        config = self.config
-        check_tokens(tokens, config.vocab_size, config.max_seq_len)
-        start = check_cache(cache, config.num_layers, tokens.shape[1], config.max_seq_len)
-        check_mask(mask, tokens, start + tokens.shape[1])
-        places = positions(tokens, mask, start)
+        places, seen = prepared(self.config, tokens, mask, cache, num_layers=self.config.num_layers)
         x = self.dropout(self.token_embedding(tokens) + self.position_embedding(places))
-        seen = None if mask is None else mask[:, None]  # the blocks look back only, by themselves
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self.blocks):  # which look back only, by themselves
             x = block(x, seen, cache, layer)
         return self.final_norm(x)
 

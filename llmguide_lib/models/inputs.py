@@ -62,6 +62,30 @@ def check_cache(cache: KVCache | None, num_layers: int, num_tokens: int, max_seq
     return cache.length
 
 
+def prepared(
+    config: object,
+    tokens: Tensor,
+    mask: Tensor | None,
+    cache: KVCache | None = None,
+    num_layers: int = 0,
+    name: str = "",
+) -> tuple[Tensor, Tensor | None]:
+    """The places of the tokens in their own texts, and the mask as blocks take it, (B, 1, S).
+
+    Args:
+        config: with ``vocab_size`` and ``max_seq_len``.
+        tokens, mask, cache: what the model is given.
+        num_layers: of the model, where it may have a cache.
+        name: of the text in messages, where a model reads two.
+    Raises:
+        ValueError: tokens, mask or cache do not fit the model or each other.
+    """
+    check_tokens(tokens, config.vocab_size, config.max_seq_len, name or "tokens")
+    start = check_cache(cache, num_layers, tokens.shape[1], config.max_seq_len)
+    check_mask(mask, tokens, start + tokens.shape[1], f"{name}_mask".lstrip("_"))
+    return positions(tokens, mask, start), None if mask is None else mask[:, None]
+
+
 def positions(tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B S"] | None, start: int) -> Tensor:
     """The place of each token in its own text, (T,) without a mask and (B, T) with one: filling counts for nothing."""
     if mask is None:

@@ -16,7 +16,7 @@ from ..attention import KVCache, MultiHeadAttention, causal_attention
 from ..layers import GatedFeedForward, RMSNorm
 from ..positions import RopeScaling, Rotary
 from ..transformer import EncoderBlock
-from .inputs import check_cache, check_mask, check_sizes, check_tokens, initialise, positions
+from .inputs import check_sizes, initialise, prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +130,10 @@ class Llama(nn.Module):
         Raises:
             ValueError: tokens, mask or cache do not fit the model or each other.
         """
-        config = self.config
-        check_tokens(tokens, config.vocab_size, config.max_seq_len)
-        start = check_cache(cache, config.num_layers, tokens.shape[1], config.max_seq_len)
-        check_mask(mask, tokens, start + tokens.shape[1])
+        places, seen = prepared(self.config, tokens, mask, cache, num_layers=self.config.num_layers)
         x = self.token_embedding(tokens)
-        rotate = self.rotary(positions(tokens, mask, start), x.dtype)
-        seen = None if mask is None else mask[:, None]  # the blocks look back only, by themselves
-        for layer, block in enumerate(self.blocks):
+        rotate = self.rotary(places, x.dtype)
+        for layer, block in enumerate(self.blocks):  # which look back only, by themselves
             x = block(x, seen, cache, layer, rotate=rotate)
         return self.final_norm(x)
 

@@ -6,7 +6,7 @@ Shape letters: B batch, T positions, D d_model, V vocabulary.
 Source: Warner et al. 2024, section 2.1 and appendix A, https://arxiv.org/abs/2412.13663
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from ..attention import MultiHeadAttention, sliding_window_mask
 from ..layers import GatedFeedForward, LayerNorm
 from ..positions import Rotary
 from ..transformer import EncoderBlock
-from .inputs import check_mask, check_sizes, check_tokens, initialise_stack, positions
+from .inputs import check_sizes, initialise_stack, prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,10 @@ class ModernBERTConfig:
         check_sizes(self)
 
 
+_BASE = ModernBERTConfig(vocab_size=50368, max_seq_len=8192, d_model=768, num_heads=12, num_layers=22, d_ff=1152)
 MODERNBERT_SIZES = {
-    "modernbert-base": ModernBERTConfig(
-        vocab_size=50368, max_seq_len=8192, d_model=768, num_heads=12, num_layers=22, d_ff=1152
-    ),
-    "modernbert-large": ModernBERTConfig(
-        vocab_size=50368, max_seq_len=8192, d_model=1024, num_heads=16, num_layers=28, d_ff=2624
-    ),
+    "modernbert-base": _BASE,
+    "modernbert-large": replace(_BASE, d_model=1024, num_heads=16, num_layers=28, d_ff=2624),
 }
 
 
@@ -105,16 +102,12 @@ class ModernBERT(nn.Module):
         Raises:
             ValueError: tokens or mask do not fit the model or each other.
         """
-        config = self.config
-        check_tokens(tokens, config.vocab_size, config.max_seq_len)
-        check_mask(mask, tokens, tokens.shape[1])
+        places, seen = prepared(self.config, tokens, mask)
         x = self.dropout(self.embedding_norm(self.token_embedding(tokens)))
-        places = positions(tokens, mask, 0)
-        seen = None if mask is None else mask[:, None]
         whole = seen, self.rotary(places, x.dtype)
-        near = _nearby(seen, tokens, config.window), self.local_rotary(places, x.dtype)
+        near = _nearby(seen, tokens, self.config.window), self.local_rotary(places, x.dtype)
         for layer, block in enumerate(self.blocks):
-            seen, rotate = near if layer % config.global_every else whole
+            seen, rotate = near if layer % self.config.global_every else whole
             x = block(x, seen, rotate=rotate)
         return self.final_norm(x)
 

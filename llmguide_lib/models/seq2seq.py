@@ -15,7 +15,7 @@ from ..attention import Core, KVCache, MultiHeadAttention, causal_attention, fus
 from ..layers import FeedForward, LayerNorm
 from ..positions import SinusoidalPositions
 from ..transformer import Decoder, DecoderBlock, Encoder, EncoderBlock, post_norm
-from .inputs import check_cache, check_mask, check_sizes, check_tokens, positions
+from .inputs import check_sizes, prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +106,8 @@ class Seq2SeqTransformer(nn.Module):
         self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "B S"] | None = None
     ) -> Float[Tensor, "B S D"]:
         """The states of the source, once per text."""
-        check_tokens(source, self.config.vocab_size, self.config.max_seq_len, "source")
-        check_mask(source_mask, source, source.shape[1], "source_mask")
-        seen = None if source_mask is None else source_mask[:, None]
-        return self.encoder(self._embed(source, source_mask, 0), seen)
+        places, seen = prepared(self.config, source, source_mask, name="source")
+        return self.encoder(self._embed(source, places), seen)
 
     def decode(
         self,
@@ -120,18 +118,16 @@ class Seq2SeqTransformer(nn.Module):
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """The states of the target, given those of the source; with a cache the target holds only the new tokens."""
-        config = self.config
-        check_tokens(target, config.vocab_size, config.max_seq_len, "target")
-        start = check_cache(cache, config.num_decoder_layers, target.shape[1], config.max_seq_len)
-        check_mask(target_mask, target, start + target.shape[1], "target_mask")
-        x = self._embed(target, target_mask, start)
-        seen, source_seen = (None if mask is None else mask[:, None] for mask in (target_mask, source_mask))
-        return self.decoder(x, encoded, seen, source_seen, cache)
+        num_layers = self.config.num_decoder_layers
+        places, seen = prepared(self.config, target, target_mask, cache, num_layers=num_layers, name="target")
+        source_seen = None if source_mask is None else source_mask[:, None]
+        return self.decoder(self._embed(target, places), encoded, seen, source_seen, cache)
 
-    def _embed(self, tokens: Tensor, mask: Tensor | None, start: int) -> Tensor:
+    def _embed(self, tokens: Tensor, places: Tensor) -> Tensor:
         scaled = self.token_embedding(tokens) * math.sqrt(self.config.d_model)  # section 3.4
-        places = self.position_embedding(positions(tokens, mask, start))
-        return self.dropout(scaled + places.to(scaled.dtype))  # the table is no weight and may be of another type
+        return self.dropout(
+            scaled + self.position_embedding(places).to(scaled.dtype)
+        )  # the table is no weight and may be of another type
 
     def _initialise(self) -> None:
         """Xavier's spread for the linear maps; D^-1/2 for the embedding, which the scale above brings back to 1."""

@@ -88,12 +88,9 @@ def _measure_encoder(model: nn.Module, tokenizer: BPETokenizer, texts: Texts) ->
     batches = {split: _masked_documents(tokenizer, texts[split]) for split in ("validation", "test")}
     train = [tokenizer.encode(text) for text in texts["train"]]
     counts = Counter(token for ids in train for token in ids)
-    follower: dict[int, Counter] = {}
-    for ids in train:
-        for left, right in pairwise(ids):
-            follower.setdefault(left, Counter())[right] += 1
+    pairs = Counter(pair for ids in train for pair in pairwise(ids))
     top = counts.most_common(1)[0][0]
-    best = {left: counted.most_common(1)[0][0] for left, counted in follower.items()}
+    best = {left: right for (left, right), _ in reversed(pairs.most_common())}  # the most frequent one comes last
     tokens, targets = (torch.cat([getattr(batch, part).flatten() for batch in batches["test"]]) for part in
                        ("tokens", "targets"))  # fmt: skip
     asked = (targets != IGNORED).nonzero().flatten()

@@ -143,9 +143,7 @@ class Tokenizer(ABC):
         unknown = [token for token in allowed if token not in self.special_tokens]
         if unknown or isinstance(allowed, str):
             given = allowed if isinstance(allowed, str) else unknown[0]
-            raise ValueError(
-                f'allowed_special ({given!r}) must be "all" or a collection of {list(self.special_tokens)}'
-            )
+            raise ValueError(f'allowed_special ({given!r}) must be "all" or some of {list(self.special_tokens)}')
         if not allowed:
             yield text, False
             return
