@@ -342,9 +342,9 @@ def test_the_round_trip_returns_every_number_and_setting(name):
 def settings(model):
     """The configuration with sizes that follow from others written out."""
     written = dataclasses.asdict(model.config)
-    for derived, name in (("head_width", "head_dim"), ("inner_width", "d_ff")):
-        if hasattr(model.config, derived):
-            written[name] = getattr(model.config, derived)
+    written["d_ff"] = inputs.inner_width(model.config)
+    if hasattr(model.config, "head_width"):
+        written["head_dim"] = model.config.head_width
     return written
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from ..models import BERT, GPT, BERTConfig, GPTConfig, Llama, LlamaConfig, ModernBERT, ModernBERTConfig
+from ..models.inputs import inner_width
 from ..positions import RopeScaling
 from .settings import Settings, require
 from .tables import Table
@@ -95,18 +96,13 @@ def _read_gpt2(config: dict) -> GPTConfig:
 
 
 def _write_gpt2(config: GPTConfig) -> dict:
-    return _GPT2.write(config) | {"n_inner": config.inner_width}
+    return _GPT2.write(config) | {"n_inner": inner_width(config)}
 
 
 # -- BERT -------------------------------------------------------------------------------------------------------------
 
 _BERT = Settings(
-    names={
-        **_USUAL,
-        "num_segments": "type_vocab_size",
-        "dropout": "hidden_dropout_prob",
-        "norm_eps": "layer_norm_eps",
-    },
+    names={**_USUAL, "num_segments": "type_vocab_size", "dropout": "hidden_dropout_prob", "norm_eps": "layer_norm_eps"},
     fixed={
         "hidden_act": ("gelu",),
         "position_embedding_type": ("absolute",),
@@ -153,7 +149,7 @@ def _read_bert(config: dict) -> BERTConfig:
 
 
 def _write_bert(config: BERTConfig) -> dict:
-    return _BERT.write(config) | {"intermediate_size": config.inner_width}
+    return _BERT.write(config) | {"intermediate_size": inner_width(config)}
 
 
 # -- ModernBERT -------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ..attention import MultiHeadAttention
 from ..layers import FeedForward, LayerNorm
 from ..positions import LearnedPositions
 from ..transformer import EncoderBlock, post_norm
-from .inputs import check_sizes, check_tokens, initialise, prepared
+from .inputs import check_sizes, check_tokens, initialise, inner_width, prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +44,6 @@ class BERTConfig:
 
     def __post_init__(self) -> None:
         check_sizes(self)
-
-    @property
-    def inner_width(self) -> int:
-        """``d_ff``, or what it is if not given."""
-        return self.d_ff or 4 * self.d_model
 
 
 _BASE = BERTConfig(vocab_size=30522, max_seq_len=512, d_model=768, num_heads=12, num_layers=12, dropout=0.1)
@@ -134,7 +129,7 @@ class BERT(nn.Module):
 def _block(config: BERTConfig) -> EncoderBlock:
     return EncoderBlock(
         MultiHeadAttention(config.d_model, config.num_heads, dropout=config.dropout),
-        FeedForward(config.d_model, config.inner_width, nn.GELU()),
+        FeedForward(config.d_model, inner_width(config), nn.GELU()),
         LayerNorm(config.d_model, config.norm_eps),
         LayerNorm(config.d_model, config.norm_eps),
         residual=post_norm,

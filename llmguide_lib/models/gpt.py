@@ -14,7 +14,7 @@ from ..attention import KVCache, MultiHeadAttention, causal_attention
 from ..layers import FeedForward, LayerNorm
 from ..positions import LearnedPositions
 from ..transformer import EncoderBlock
-from .inputs import check_sizes, initialise_stack, prepared
+from .inputs import check_sizes, initialise_stack, inner_width, prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,6 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         check_sizes(self)
-
-    @property
-    def inner_width(self) -> int:
-        """``d_ff``, or what it is if not given."""
-        return self.d_ff or 4 * self.d_model
 
 
 _GPT2 = GPTConfig(vocab_size=50257, max_seq_len=1024, d_model=768, num_heads=12, num_layers=12, dropout=0.1)
@@ -115,7 +110,7 @@ class GPT(nn.Module):
 def _block(config: GPTConfig) -> EncoderBlock:
     return EncoderBlock(
         MultiHeadAttention(config.d_model, config.num_heads, dropout=config.dropout, core=causal_attention),
-        FeedForward(config.d_model, config.inner_width, nn.GELU("tanh")),
+        FeedForward(config.d_model, inner_width(config), nn.GELU("tanh")),
         LayerNorm(config.d_model, config.norm_eps),
         LayerNorm(config.d_model, config.norm_eps),
         dropout=config.dropout,

@@ -125,6 +125,11 @@ def check_sizes(config: object) -> None:
         raise ValueError(f"d_model ({config.d_model}) must be a multiple of num_heads ({config.num_heads})")
 
 
+def inner_width(config: object) -> int:
+    """The width inside the feed-forward layers: ``d_ff``, or what it is if not given."""
+    return config.d_ff or 4 * config.d_model
+
+
 def _may_look(tensor: Tensor) -> bool:
     """Whether looking at values is free: not where it would wait for a GPU or break a compiled graph."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()

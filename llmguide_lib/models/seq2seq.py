@@ -15,7 +15,7 @@ from ..attention import Core, KVCache, MultiHeadAttention, causal_attention, fus
 from ..layers import FeedForward, LayerNorm
 from ..positions import SinusoidalPositions
 from ..transformer import Decoder, DecoderBlock, Encoder, EncoderBlock, post_norm
-from .inputs import check_sizes, prepared
+from .inputs import check_sizes, inner_width, prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,19 +45,11 @@ class Seq2SeqConfig:
     def __post_init__(self) -> None:
         check_sizes(self)
 
-    @property
-    def inner_width(self) -> int:
-        """``d_ff``, or what it is if not given."""
-        return self.d_ff or 4 * self.d_model
-
 
 _BASE = Seq2SeqConfig(
     vocab_size=37000, max_seq_len=512, d_model=512, num_heads=8, num_encoder_layers=6, num_decoder_layers=6, dropout=0.1
 )
-SEQ2SEQ_SIZES = {
-    "transformer-base": _BASE,
-    "transformer-big": replace(_BASE, d_model=1024, num_heads=16, dropout=0.3),
-}
+SEQ2SEQ_SIZES = {"transformer-base": _BASE, "transformer-big": replace(_BASE, d_model=1024, num_heads=16, dropout=0.3)}
 
 
 class Seq2SeqTransformer(nn.Module):
@@ -144,7 +136,7 @@ def _attention(config: Seq2SeqConfig, core: Core = fused_attention) -> MultiHead
 
 
 def _feed_forward(config: Seq2SeqConfig) -> FeedForward:
-    return FeedForward(config.d_model, config.inner_width, nn.ReLU())
+    return FeedForward(config.d_model, inner_width(config), nn.ReLU())
 
 
 def _norm(config: Seq2SeqConfig) -> LayerNorm:

@@ -10,15 +10,7 @@ from torch import Tensor, nn
 from ..corpora import documentation
 from ..evaluation import masked_accuracy
 from ..models import Llama, LlamaConfig, ModernBERT, ModernBERTConfig
-from ..objectives import (
-    Batch,
-    MaskedTokens,
-    Masking,
-    NextToken,
-    Windows,
-    cross_entropy,
-    masked_cross_entropy,
-)
+from ..objectives import Batch, MaskedTokens, Masking, NextToken, Windows, cross_entropy, masked_cross_entropy
 from ..tokenizers import BPETokenizer
 from ..training import AdamW, Cosine, Muon, TrainConfig
 

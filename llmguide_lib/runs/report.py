@@ -183,11 +183,9 @@ def card(name: str, content: dict) -> str:
     return template.format(
         name=name,
         kind=kind,
-        command=content["command"],
+        run=content,
         libraries=", ".join(manifest.load()),
-        **content["corpus"],
         millions=content["parameters"] / 1e6,
-        steps=content["steps"],
         million_targets=content["targets"] / 1e6,
         minutes=content["training_seconds"] / 60,
         recipe="\n".join(f"- {key}: {value}" for key, value in content["recipe"].items()),
