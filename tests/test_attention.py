@@ -229,7 +229,7 @@ def test_kept_sources_follow_the_texts_that_are_selected_and_are_not_taken_for_o
     rows = torch.tensor([2, 0, 2, 1])
     cache.select(rows)
     torch.testing.assert_close(asking(x, context[rows], cache=cache), asking(x, context[rows]), **EXACT)
-    with pytest.raises(ValueError, match=r"context has 6 positions, that of this cache has 7: reset it first"):
+    with pytest.raises(ValueError, match=r"context has 6 positions, the cache's 7: reset it first"):
         asking(x, context[:, :6], cache=cache)
     cache.reset()
     asking(x, context[:, :6], cache=cache)

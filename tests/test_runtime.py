@@ -20,7 +20,7 @@ def test_autocast_computes_in_bfloat16_and_refuses_float16_on_the_cpu():
         assert (a @ a).dtype == torch.bfloat16
     with runtime.autocast(cpu, torch.float32):
         assert (a @ a).dtype == torch.float32
-    with pytest.raises(ValueError, match=r"dtype \(torch.float16\) must be torch.bfloat16 or torch.float32 on the CPU"):
+    with pytest.raises(ValueError, match=r"dtype \(torch.float16\) must be bfloat16 or float32 on the CPU"):
         runtime.autocast(cpu, torch.float16)
 
 

@@ -248,7 +248,7 @@ def test_an_absent_babel_is_said(only, monkeypatch):
     for module in ("babel", "babel.messages.mofile", "babel.dates"):
         monkeypatch.setitem(sys.modules, module, None)
     for call in (lambda: translation_pairs("train", ["jupyterlab"]), lambda: localized_pairs("date", count=1)):
-        with pytest.raises(ValueError, match=r"babel is not installed; the extra lab has it"):
+        with pytest.raises(ImportError, match=r"babel is not installed; run: pip install 'llmguide-lib\[lab\]'"):
             call()
 
 

@@ -51,8 +51,9 @@ def hub_examples(
         folder: where the files are instead, laid out as on the Hub (``hf download --repo-type dataset``); parquet or
             JSON lines.
     Raises:
-        ValueError: an unknown name or split, a count below 1, a package of the extra hub is missing, the Hub cannot
-            be reached, or the files are not there or not what they should be.
+        ValueError: an unknown name or split, a count below 1, the Hub cannot be reached, or the files are not there or
+            not what they should be.
+        ImportError: a package of the extra hub is missing.
     """
     if name not in HUB_DATASETS:
         raise ValueError(f"name ({name!r}) must be one of {', '.join(HUB_DATASETS)}")

@@ -48,7 +48,8 @@ def localized_pairs(kind: str, split: str = "train", count: int = 1000, seed: in
         count: how many; there are at least 400.
         seed: which of them, and in which order.
     Raises:
-        ValueError: an unknown kind or split, a count below 1 or beyond what there is, or Babel is not installed.
+        ValueError: an unknown kind or split, or a count below 1 or beyond what there is.
+        ImportError: Babel is not installed.
 
     Example:
         >>> localized_pairs("money", count=1)[0].chinese

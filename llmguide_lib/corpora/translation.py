@@ -56,8 +56,8 @@ def translation_pairs(split: str = "train", sources: Sequence[str] | None = None
         split: "train", "validation" or "test".
         sources: some of TRANSLATION_SOURCES; None means all that are installed.
     Raises:
-        ValueError: an unknown split or source, none of the sources is installed, Babel is not, or a catalogue is
-            damaged.
+        ValueError: an unknown split or source, none of the sources is installed, or a catalogue is damaged.
+        ImportError: Babel is not installed.
     Warns:
         UserWarning: a source is not installed; says how to install it.
     """

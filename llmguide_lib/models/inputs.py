@@ -82,7 +82,7 @@ def prepared(
     """
     check_tokens(tokens, config.vocab_size, config.max_seq_len, name or "tokens")
     start = check_cache(cache, num_layers, tokens.shape[1], config.max_seq_len)
-    check_mask(mask, tokens, start + tokens.shape[1], f"{name}_mask".lstrip("_"))
+    check_mask(mask, tokens, start + tokens.shape[1], f"{name}_mask" if name else "mask")
     return positions(tokens, mask, start), None if mask is None else mask[:, None]
 
 

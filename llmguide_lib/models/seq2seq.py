@@ -117,9 +117,8 @@ class Seq2SeqTransformer(nn.Module):
 
     def _embed(self, tokens: Tensor, places: Tensor) -> Tensor:
         scaled = self.token_embedding(tokens) * math.sqrt(self.config.d_model)  # section 3.4
-        return self.dropout(
-            scaled + self.position_embedding(places).to(scaled.dtype)
-        )  # the table is no weight and may be of another type
+        # The table of positions is no weight and may be of another type.
+        return self.dropout(scaled + self.position_embedding(places).to(scaled.dtype))
 
     def _initialise(self) -> None:
         """Xavier's spread for the linear maps; D^-1/2 for the embedding, which the scale above brings back to 1."""
