@@ -640,7 +640,7 @@ WRONG = {
         lambda: TRAINED["cased"].encode("ab\udc80"),
         r"text has a lone surrogate \('\\udc80'\) at position 2",
     ),
-    "allowed": (lambda: TRAINED["gpt2"].encode("a", ["<x>"]), r"allowed_special \('<x>'\) must be \"all\" or a collec"),
+    "allowed": (lambda: TRAINED["gpt2"].encode("a", ["<x>"]), r"allowed_special \('<x>'\) must be \"all\" or some of"),
     "allowed string": (lambda: TRAINED["gpt2"].encode("a", END), r"allowed_special \('<\|end\|>'\) must be \"all\" or"),
     "large id": (lambda: TRAINED["gpt2"].decode([900]), r"id \(900\) must be at least 0 and below vocab_size \(900\)"),
     "negative id": (lambda: TRAINED["cased"].decode([-1]), r"id \(-1\) must be at least 0 and below vocab_size"),
