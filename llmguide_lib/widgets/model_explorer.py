@@ -69,7 +69,7 @@ class ModelExplorer(Explorer):
 
     def _result(self, ids: list[int]) -> dict:
         """What is stored to be shown without running anything: numbers and tokens, no sentences."""
-        return {"pieces": [self._tokenizer.decode([id]) for id in ids]}
+        return {"pieces": [spelled(self._tokenizer, id) for id in ids]}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         data, metadata = super()._repr_mimebundle_()
@@ -91,6 +91,15 @@ class ModelExplorer(Explorer):
         for place, part in enumerate(parts):
             told = {"kind": "part", "part": place, "parts": len(parts)}
             self.send(reply | told | (last if place == len(parts) - 1 else {}), buffers=[part])
+
+
+def spelled(tokenizer: BPETokenizer, id: int) -> str:
+    """A token by itself, as the engine's ``spell`` has it: one that is only a part of a character as its bytes."""
+    token = tokenizer.id_to_token(id)
+    try:
+        return token if isinstance(token, str) else token.decode()
+    except UnicodeDecodeError:
+        return "".join(f"⟨{byte:02X}⟩" for byte in token)
 
 
 def still_page(still: dict) -> str:

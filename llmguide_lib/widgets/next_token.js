@@ -30,7 +30,7 @@ const ROWS = 10;
 const WRITTEN = 60; // tokens, unless the reader stops earlier
 
 // The rows of the table, by the model's own order: piece, its probability, and that of being drawn.
-export function rowsAfter(logits, pieces, sampling) {
+function rowsAfter(logits, pieces, sampling) {
   const own = distribution(logits);
   const drawn = drawnFrom(logits, sampling);
   const listed = highest(own, ROWS);

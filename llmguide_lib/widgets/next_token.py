@@ -4,7 +4,7 @@ import traitlets
 
 from ..models import Llama
 from ..tokenizers import BPETokenizer
-from .model_explorer import ModelExplorer, scores_of
+from .model_explorer import ModelExplorer, scores_of, spelled
 
 ROWS = 10
 
@@ -41,6 +41,6 @@ class NextToken(ModelExplorer):
     def _result(self, ids: list[int]) -> dict:
         shares = scores_of(self._model, ids)[-1].softmax(dim=-1)[: self._tokenizer.vocab_size]
         best = shares.topk(min(ROWS, len(shares)))
-        spelled = [self._tokenizer.decode([id]) for id in best.indices.tolist()]
-        rows = [[piece, round(share, 4)] for piece, share in zip(spelled, best.values.tolist(), strict=True)]
+        found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        rows = [[spelled(self._tokenizer, id), round(share, 4)] for id, share in found]
         return super()._result(ids) | {"rows": rows}

@@ -68,7 +68,8 @@ function render(model, el, { texts, build, still }) {
   if (canOpen(model)) offer();
   else parts.status.textContent = sentence({ key: "elsewhere", values: [] }, lang);
   const { start, status, error, body } = parts;
-  el.replaceChildren(node("section", { class: "llm-explorer", "aria-label": say("title") }, start, status, error, body));
+  const label = { class: "llm-explorer", role: "group", "aria-label": say("title") }; // a page may have two of a kind
+  el.replaceChildren(node("div", label, start, status, error, body));
   return () => life.abort();
 }
 
