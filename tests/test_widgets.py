@@ -204,7 +204,7 @@ def test_layers_pass_on_what_a_window_hides(page):
 def test_axe_finds_nothing_in_either_language_and_theme(page, make, lang, theme):
     start("03_attention", lang=lang)
     try:
-        mount(page, make(), theme)
+        mount(page, make(), theme=theme)
     finally:
         start("03_attention")
     assert ("复原" in page.locator("main").inner_text()) == (lang == "zh")
