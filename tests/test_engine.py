@@ -17,6 +17,7 @@ from llmguide_lib.positions import RopeScaling
 from llmguide_lib.runs.recipes import RECIPES
 from llmguide_lib.tokenizers import BPETokenizer
 from llmguide_lib.widgets.explorer import bundle
+from llmguide_lib.widgets.model_explorer import spelled
 from llmguide_lib.widgets.weights import pack_weights
 
 SIZES = {"vocab_size": 67, "max_seq_len": 24, "d_model": 24, "num_heads": 4, "num_layers": 3, "d_ff": 37}
@@ -576,7 +577,7 @@ def speaking(family=Llama, **changes):
 
 @pytest.mark.parametrize("how", WORKERS)
 def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
-    model = speaking()
+    model = speaking(vocab_size=701)  # one more than the tokenizer has
     about = started(site, how, model)
     assert about == {
         "family": "Llama", "maxSeqLen": 64, "numHeads": 4, "numLayers": 3, "special": TOKENIZER.special_tokens,
@@ -590,6 +591,8 @@ def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
       const inside = await link.ask("forward", { text: "注意 me", places: ["weights"], lens: true }).result;
       return {
         encoded: await link.ask("encode", { text: "注意 me" }).result,
+        decoded: await link.ask("decode", { ids: [1, 2, 3] }).result,
+        vocabulary: await link.ask("vocabulary").result,
         made: await result,
         tokens,
         logits: Array.from(inside.logits),
@@ -600,6 +603,8 @@ def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
     found = site.evaluate(code)
     ids = TOKENIZER.encode("注意 me")
     assert found["encoded"] == {"ids": ids, "pieces": [TOKENIZER.decode([id]) for id in ids]}
+    assert found["decoded"] == {"text": TOKENIZER.decode([1, 2, 3])}
+    assert found["vocabulary"] == {"pieces": [*(spelled(TOKENIZER, id) for id in range(700)), "#700"]}
     expected = generate(model, torch.tensor([ids]), 30)[0, len(ids) :].tolist()
     assert found["made"]["ids"] == [one["token"] for one in found["tokens"]] == expected
     assert "".join(one["text"] for one in found["tokens"]) + found["made"]["rest"] == TOKENIZER.decode(expected)

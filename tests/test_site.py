@@ -214,7 +214,7 @@ def test_the_download_is_the_notebook_of_the_language(page):
 
 
 def check_explorers(page):
-    """Every explorer of the page is alive: moving its first slider changes its picture."""
+    """Every explorer of the page is alive: moving its first slider, once it runs, changes its picture."""
     expected = page.evaluate(
         """() => {
             const states = [...document.querySelectorAll('script[type="application/vnd.jupyter.widget-state+json"]')];
@@ -227,6 +227,9 @@ def check_explorers(page):
     explorers = page.locator(".llm-view")
     assert explorers.count() == expected
     for explorer in explorers.all():
+        for starting in explorer.locator(".llm-start button").all():
+            starting.click()
+            explorer.locator(".llm-chips button:not(:disabled)").first.wait_for()
         picture = explorer.locator("svg, table").first
         before = picture.inner_html()
         explorer.locator("input[type=range]").first.press("ArrowLeft")

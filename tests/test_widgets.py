@@ -3,6 +3,7 @@
 import pytest
 import torch
 from browser import violations
+from explorer_page import mount
 
 from llmguide_lib.attention import attention, causal_mask, padding_mask, sliding_window_mask
 from llmguide_lib.notebook import start
@@ -12,40 +13,6 @@ from llmguide_lib.widgets.explorer import bundle
 WORDS = ["fill_value", "a", "row", "of"]
 QUERIES = torch.tensor([[0.5, 0.5], [1.0, -1.0], [0.5, 1.0], [1.5, -0.5]])
 KEYS = torch.tensor([[2.0, -0.5], [-0.3, 0.8], [1.0, 1.5], [-1.0, 0.5]])
-
-# Stands in for JupyterLab's widget manager: a model over plain state, and the explorer's text as a module.
-MOUNT = """
-window.mount = async (source, css, state) => {
-  const listeners = {};
-  window.model = {
-    get: (name) => state[name],
-    set: (name, value) => {
-      const same = JSON.stringify(state[name]) === JSON.stringify(value);
-      state[name] = value;
-      if (!same) (listeners["change:" + name] || []).forEach((tell) => tell());
-    },
-    save_changes: () => {},
-    on: (name, tell) => (listeners[name] ??= []).push(tell),
-    off: (name, tell) => (listeners[name] = listeners[name].filter((other) => other !== tell)),
-  };
-  const style = document.createElement("style");
-  style.textContent = css;
-  document.head.append(style);
-  const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-  window.stop = module.default.render({ model, el: document.querySelector("main div") });
-};
-"""
-
-
-def mount(page, explorer, theme="light"):
-    page.set_content(
-        f'<!doctype html><html lang="{explorer.lang}" data-theme="{theme}"><head><title>explorer</title></head>'
-        "<body><main><h1>explorer</h1><div></div></main></body></html>"
-    )
-    page.add_script_tag(content=MOUNT)
-    state = {name: value for name, value in explorer.get_state().items() if not name.startswith("_")}
-    state = {name: value for name, value in state.items() if name not in ("layout", "tooltip", "tabbable")}
-    page.evaluate("([source, css, state]) => mount(source, css, state)", [explorer._esm, explorer._css, state])
 
 
 def numbers(page, expression, argument):
@@ -237,7 +204,7 @@ def test_layers_pass_on_what_a_window_hides(page):
 def test_axe_finds_nothing_in_either_language_and_theme(page, make, lang, theme):
     start("03_attention", lang=lang)
     try:
-        mount(page, make(), theme)
+        mount(page, make(), theme=theme)
     finally:
         start("03_attention")
     assert ("复原" in page.locator("main").inner_text()) == (lang == "zh")

@@ -2,5 +2,6 @@
 
 from .attention import AttentionExplorer
 from .masks import MaskBuilder
+from .next_token import NextToken
 
-__all__ = ["AttentionExplorer", "MaskBuilder"]
+__all__ = ["AttentionExplorer", "MaskBuilder", "NextToken"]

@@ -53,6 +53,16 @@ export class Tokenizer {
     };
   }
 
+  // A token by itself; one that is only a part of a character is spelled as its bytes.
+  spell(id) {
+    try {
+      return new TextDecoder("utf-8", { ignoreBOM: true, fatal: true }).decode(this.bytes(id));
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      return Array.from(this.bytes(id), (byte) => `⟨${byte.toString(16).toUpperCase().padStart(2, "0")}⟩`).join("");
+    }
+  }
+
   bytes(id) {
     if (!this.tokens[id]) throw new Refusal("id", id, this.tokens.length - 1);
     return this.tokens[id];

@@ -12,7 +12,7 @@ import { Refusal } from "./refusals.js";
 import { distribution, sampler } from "./sample.js";
 import { readWeights } from "./weights.js";
 
-const JOBS = { load, encode, generate, forward, stop };
+const JOBS = { load, encode, decode, vocabulary, generate, forward, stop };
 
 // `tell` posts an answer. The returned function takes a message.
 export function startEngine(tell) {
@@ -43,6 +43,17 @@ function load(state, { weights, tokenizer }) {
 function encode({ tokenizer }, { text, allowedSpecial = [] }) {
   const ids = tokenizer.encode(text, allowedSpecial);
   return { ids, pieces: ids.map((id) => tokenizer.decode([id])) };
+}
+
+// {ids} -> their text
+function decode({ tokenizer }, { ids }) {
+  return { text: tokenizer.decode(ids) };
+}
+
+// -> what every id of the model spells; a model may have more than its tokenizer
+function vocabulary({ model, tokenizer }) {
+  const spelled = (_, id) => (tokenizer.tokens[id] ? tokenizer.spell(id) : `#${id}`);
+  return { pieces: Array.from({ length: model.vocabSize }, spelled) };
 }
 
 // {text, maxNewTokens, stopIds, sampling, interventions}; answers with every token, its text and its probability.

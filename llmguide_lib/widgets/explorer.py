@@ -9,28 +9,38 @@ import traitlets
 
 from ..notebook import language
 
-IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
+IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(?:async )?(?:const|class|function\*?) (\w+))", re.MULTILINE)
 
 
 @functools.cache
 def bundle(name: str) -> str:
-    """The JavaScript of one explorer with the modules that it imports written before it, each once.
+    """The JavaScript of one explorer with the modules that it imports written before it, each once and in a scope of
+    its own, so that two modules may use the same name.
 
     JupyterLab gets a widget's JavaScript as a single text, in which relative imports lead nowhere; the
     website serves the same files as they are.
     """
     parts: dict[str, str] = {}
 
-    def include(module: str) -> None:
+    def include(module: str) -> str:
         text = _read(f"{module}.js")
-        for imported in IMPORT.findall(text):
+        for _, imported in IMPORT.findall(text):
             if imported not in parts:
-                include(imported)
-        text = IMPORT.sub("", text)
-        parts[module] = text if module == name else re.sub(r"^export ", "", text, flags=re.MULTILINE)
+                parts[imported] = _enclosed(imported, include(imported))
+        return IMPORT.sub(lambda found: f"const {{{found[1].replace(' as ', ': ')}}} = {_variable(found[2])};\n", text)
 
-    include(name)
-    return "\n".join(parts.values())
+    own = include(name)
+    return "\n".join([*parts.values(), own])
+
+
+def _variable(module: str) -> str:
+    return "module_" + module.replace("-", "_")
+
+
+def _enclosed(module: str, text: str) -> str:
+    names = ", ".join(EXPORT.findall(text))
+    return f"const {_variable(module)} = (() => {{\n{EXPORT.sub('', text)}return {{ {names} }};\n}})();\n"
 
 
 @functools.cache

@@ -49,6 +49,19 @@ export const REFUSALS = {
   nan: { en: "The model's scores are not numbers: its weights are too large.", zh: "模型的得分不是数：权重过大。" },
   range: { en: "{0} is {1}, it must be {2}.", zh: "{0} 是 {1}，应为 {2}。" },
   unknown: { en: "{0} is unknown; known are {1}.", zh: "不认识 {0}，认识的是 {1}。" },
+  unpacked: { en: "Python cannot send this model: {0}.", zh: "Python 无法发送这个模型：{0}。" },
+  elsewhere: {
+    en: "This model is only in the notebook: run the notebook to play with it. Below is what it said then.",
+    zh: "这个模型只在笔记本里：运行笔记本才能动手试。下面是当时的结果。",
+  },
+  unfetched: {
+    en: "The file {0} could not be fetched. Check the connection and start again.",
+    zh: "取不到文件 {0}。请检查网络连接，再启动一次。",
+  },
+  noWorker: {
+    en: "This browser lets pages start no worker, and so the model cannot run here.",
+    zh: "这个浏览器不允许网页启动 worker，模型无法在这里运行。",
+  },
   unloaded: { en: "No model is loaded yet.", zh: "还没有加载模型。" },
 };
 

@@ -53,6 +53,13 @@ def pack_weights(model: nn.Module, dtype: str = "float16") -> bytes:
     return MAGIC + struct.pack("<III", VERSION, len(header), len(numbers)) + digest + header + numbers
 
 
+def packed_bytes(model: nn.Module, dtype: str = "float16") -> int:
+    """How many bytes the numbers of ``pack_weights`` have; what stands before them are a few thousand more."""
+    small = [p.shape for p in model.parameters() if p.ndim == 2 and dtype == "int8"]
+    halves = sum(p.numel() for p in model.parameters()) - sum(rows * width for rows, width in small)
+    return 2 * halves + sum(4 * rows + rows * width for rows, width in small)
+
+
 def _packed(name: str, tensor: Tensor, dtype: str) -> bytes:
     values = tensor.detach().cpu().float().numpy()
     if not np.isfinite(values).all() or np.abs(values).max(initial=0) > np.finfo(np.float16).max:

@@ -79,16 +79,18 @@ def _folded(code: str, lang: str) -> str:
 
 def _after_outputs(cell: nbformat.NotebookNode, lang: str) -> list[nbformat.NotebookNode]:
     """Makes outputs fit MyST-NB; returns what follows an explorer: a sentence for readers without JavaScript."""
-    shown = set()
+    shown, still = set(), ""
     for output in cell.outputs:
         data = output.get("data", {})
+        if WIDGET in data:
+            still += data.pop("text/html", "")
         data.pop(VERDICT, None)  # its text stands beside it
         shown |= data.keys()
         if alternative := output.get("metadata", {}).get(PNG, {}).get("alt"):
             cell.metadata["mystnb"] = {"image": {"alt": alternative}}
     if WIDGET not in shown:
         return []
-    return [_markup(f'<div class="llm-noscript"><noscript>{TEXTS["noscript"][lang]}</noscript></div>')]
+    return [_markup(f'<div class="llm-noscript"><noscript>{TEXTS["noscript"][lang]}{still}</noscript></div>')]
 
 
 def _markup(text: str) -> nbformat.NotebookNode:

@@ -55,6 +55,7 @@ def make_site(manifest: Manifest, out: Path) -> Path:
         for lang in LANGUAGES:
             copy_notebooks(manifest, made / lang, lang)
         shutil.copyfile(SITE / "pages" / "index.html", made / "index.html")
+        copy_models(made / "models")
         (made / ".nojekyll").touch()  # else GitHub's pages leave out folders whose names begin with _
         index = ["--quiet", "--exclude-selectors", ".headerlink, .math", "--site", str(made)]
         _run([sys.executable, "-m", "pagefind", *index], "the search index")
@@ -102,6 +103,17 @@ def copy_static(manifest: Manifest, folder: Path) -> None:
     (folder / "explorers").mkdir()
     for path in (manifest.root / "llmguide_lib" / "widgets").glob("*.[jc]s*"):
         shutil.copyfile(path, folder / "explorers" / path.name)
+
+
+def copy_models(folder: Path) -> None:
+    """Writes the shipped course models as the explorers of both languages fetch them."""
+    from llmguide_lib.course import NAMES
+    from llmguide_lib.widgets.model_explorer import course_files
+
+    folder.mkdir()
+    for name in NAMES:
+        for file, content in course_files(name).items():
+            (folder / file).write_bytes(content)
 
 
 def copy_notebooks(manifest: Manifest, folder: Path, lang: str) -> None:

@@ -1,0 +1,40 @@
+// Tokens as a row of small buttons, and how a token is written so that all of it can be seen.
+
+import { change, node } from "./dom.js";
+
+const SPELLED = { " ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍" };
+
+// Blanks and line ends have a sign each; what else does not print is spelled by its number.
+export function visible(piece) {
+  return piece
+    .replace(/[ \n\t\r]/g, (blank) => SPELLED[blank])
+    .replace(/[\p{C}\p{Z}]/gu, (hidden) => `⟨U+${hidden.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+}
+
+// One of the tokens is chosen; a click or the arrow keys choose another, and `tell` hears its place.
+export function chips(label, tell) {
+  const element = node("div", { class: "llm-chips", role: "group", "aria-label": label });
+  const at = (chip) => [...element.children].indexOf(chip);
+  const show = (pieces, chosen) => {
+    while (element.children.length > pieces.length) element.lastChild.remove();
+    pieces.forEach((piece, place) => {
+      const chip = element.children[place] ?? element.appendChild(node("button", { type: "button" }));
+      const here = place === chosen;
+      if (chip.textContent !== visible(piece)) chip.textContent = visible(piece);
+      change(chip, { "aria-pressed": String(here), tabindex: here ? 0 : -1 });
+    });
+  };
+  change(element, {
+    click: (event) => at(event.target) >= 0 && tell(at(event.target)),
+    keydown: (event) => {
+      const last = element.children.length - 1;
+      const here = at(event.target);
+      const place = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: last }[event.key];
+      if (here < 0 || !(place >= 0 && place <= last)) return;
+      event.preventDefault();
+      element.children[place].focus();
+      tell(place);
+    },
+  });
+  return { element, show };
+}

@@ -1,0 +1,173 @@
+// Next token: the tokens of a text, what the model expects after each of them, and the text growing token by token.
+
+import { bars, highest } from "./bars.js";
+import { chips, visible } from "./chips.js";
+import { button, follow, node, store } from "./dom.js";
+import { distribution, greedy, sampler } from "./sample.js";
+import { drawnFrom, samplingOf, settings, SETTINGS } from "./settings.js";
+import { modelExplorer, newest } from "./starter.js";
+
+const TEXTS = {
+  title: { en: "Next token", zh: "下一个词元" },
+  text: { en: "Text", zh: "文本" },
+  tokens: { en: "Tokens: choose one to see what the model expects after it", zh: "词元：点一个，看模型认为它后面是什么" },
+  after: { en: "After “{0}”: the most probable tokens", zh: "“{0}”之后最可能的词元" },
+  token: { en: "token", zh: "词元" },
+  model: { en: "model", zh: "模型" },
+  drawn: { en: "drawn", zh: "抽取" },
+  add: { en: "add “{0}”", zh: "加上“{0}”" },
+  best: { en: "Add the most likely token", zh: "加上最可能的词元" },
+  draw: { en: "Add a drawn token", zh: "加上抽到的词元" },
+  write: { en: "Write on", zh: "接着写" },
+  stop: { en: "Stop", zh: "停" },
+  left: {
+    en: "With these settings {0} of {1} tokens can be drawn; those not listed have {2}% together.",
+    zh: "按现在的设置，{1} 个词元中有 {0} 个可能被抽到；没有列出的合计占 {2}%。",
+  },
+  written: { en: "{0} tokens added.", zh: "加上了 {0} 个词元。" },
+};
+const ROWS = 10;
+const WRITTEN = 60; // tokens, unless the reader stops earlier
+
+// The rows of the table, by the model's own order: piece, its probability, and that of being drawn.
+function rowsAfter(logits, pieces, sampling) {
+  const own = distribution(logits);
+  const drawn = drawnFrom(logits, sampling);
+  const listed = highest(own, ROWS);
+  const rest = 1 - listed.reduce((sum, id) => sum + drawn[id], 0);
+  const rows = listed.map((id) => ({ id, piece: pieces[id], shares: [own[id], drawn[id]] }));
+  return { rows, kept: drawn.filter((share) => share > 0).length, rest: Math.max(0, rest) };
+}
+
+function still(model, say) {
+  const { pieces, rows } = model.get("still");
+  const row = chips(say("tokens"), () => {});
+  row.show(pieces, pieces.length - 1);
+  for (const chip of row.element.children) chip.disabled = true;
+  const table = bars(say("after", visible(pieces.at(-1))), [say("token"), say("model")]);
+  table.show(rows.map(([piece, share]) => ({ piece, shares: [share] })));
+  return node("div", {}, row.element, table.element);
+}
+
+function build({ model, say, engine, attempt }) {
+  const { pieces, special } = engine.about;
+  const state = { ids: [], chosen: -1, logits: null, writing: null }; // logits are there while nothing is computed
+  const parts = makeParts(model, say, {
+    choose: (place) => {
+      state.chosen = place;
+      draw();
+    },
+    type: (text) => read({ text }),
+    best: () => pick(greedy),
+    drawn: () => pick(sampler({ ...samplingOf(model), seed: model.get("seed") + state.ids.length })),
+    write: attempt(() => (state.writing === null ? write() : engine.stop(state.writing))),
+  });
+  const draw = () => state.logits && showState(state, { model, say, pieces, parts, add });
+  const add = (id) => state.logits && read({ ids: [...state.ids, id] });
+  const pick = (choose) => state.logits && add(choose(state.logits.subarray(-pieces.length)));
+
+  // Takes a text or ids, and asks what follows each token.
+  const ask = async (request) => {
+    const [before, typed] = [state.logits, parts.text.value];
+    state.logits = null;
+    const { ids, logits } = await engine.ask("forward", request).result.catch((error) => {
+      if (request.ids) state.logits = before;
+      else parts.clear();
+      throw error;
+    });
+    if (request.ids) {
+      const { text } = await engine.ask("decode", { ids }).result;
+      if (parts.text.value === typed) parts.text.value = text; // else the reader has typed meanwhile
+      store(model, { text: parts.text.value });
+    }
+    Object.assign(state, { ids, logits, chosen: ids.length - 1 });
+    draw();
+  };
+  const read = newest(attempt(ask));
+
+  const write = async () => {
+    if (!state.logits) return;
+    state.logits = null;
+    const from = state.ids.length;
+    const request = { ids: state.ids, maxNewTokens: WRITTEN, sampling: samplingOf(model), stopIds: Object.values(special) };
+    const { id, result } = engine.ask("generate", request, ({ token, text }) => {
+      state.ids = [...state.ids, token];
+      parts.text.value += text;
+      parts.chips.show(state.ids.map((one) => pieces[one]), state.ids.length - 1);
+    });
+    state.writing = id;
+    parts.busy(true);
+    try {
+      await result;
+    } finally {
+      state.writing = null;
+      parts.busy(false);
+      await read({ ids: state.ids });
+      parts.note.textContent = `${say("written", state.ids.length - from)} ${parts.note.textContent}`;
+    }
+  };
+
+  const unfollow = follow(model, SETTINGS, () => {
+    parts.settings.set();
+    draw();
+  });
+  read({ text: model.get("text") });
+  return { element: parts.element, stop: unfollow };
+}
+
+function makeParts(model, say, on) {
+  const text = node("textarea", { rows: 3, spellcheck: "false", "aria-label": say("text") });
+  text.value = model.get("text");
+  text.addEventListener("input", () => {
+    store(model, { text: text.value });
+    on.type(text.value);
+  });
+  const buttons = [button(say("best"), on.best), button(say("draw"), on.drawn)];
+  const write = button(say("write"), on.write);
+  const parts = {
+    text,
+    chips: chips(say("tokens"), on.choose),
+    table: bars("", [say("token"), say("model"), say("drawn")]),
+    settings: settings(model, (values) => store(model, values)),
+    note: node("p", { class: "llm-note", role: "status" }),
+  };
+  parts.busy = (writing) => {
+    text.readOnly = writing;
+    for (const one of buttons) one.disabled = writing;
+    write.textContent = say(writing ? "stop" : "write");
+  };
+  parts.clear = () => {
+    parts.chips.show([], -1);
+    parts.table.title.textContent = "";
+    parts.table.show([]);
+    parts.note.textContent = "";
+  };
+  parts.element = node(
+    "div",
+    {},
+    text,
+    parts.chips.element,
+    node("div", { class: "llm-controls" }, ...buttons, write),
+    node("div", { class: "llm-controls" }, ...parts.settings.elements),
+    parts.table.element,
+    parts.note,
+  );
+  return parts;
+}
+
+function showState({ ids, chosen, logits }, { model, say, pieces, parts, add }) {
+  const after = logits.subarray(chosen * pieces.length, (chosen + 1) * pieces.length);
+  const { rows, kept, rest } = rowsAfter(after, pieces, samplingOf(model));
+  parts.chips.show(ids.map((id) => pieces[id]), chosen);
+  parts.table.title.textContent = say("after", visible(pieces[ids[chosen]]));
+  const last = chosen === ids.length - 1;
+  const adding = ({ id, piece }) => {
+    const made = button(visible(piece), () => add(id));
+    made.setAttribute("aria-label", say("add", visible(piece)));
+    return made;
+  };
+  parts.table.show(rows, last ? adding : undefined);
+  parts.note.textContent = say("left", kept, pieces.length, (100 * rest).toFixed(1));
+}
+
+export default modelExplorer(TEXTS, { build, still });
