@@ -1,5 +1,4 @@
-"""The course's own models, shipped with the package: ``load("gpt")`` a decoder. The encoder, ``load("bert")``, is
-not shipped yet; ``python -m llmguide_lib.runs bert-course`` trains it.
+"""The course's own models, shipped with the package: ``load("gpt")``, a decoder, and ``load("bert")``, an encoder.
 
 Each lies in a folder that Hugging Face's ``AutoModel`` and ``AutoTokenizer`` read too; see its README.md for what it
 was trained on, how good it is and what it cannot do.
@@ -37,7 +36,7 @@ def load(name: str) -> tuple[nn.Module, BPETokenizer]:
     Args:
         name: "gpt" or "bert".
     Raises:
-        ValueError: no such model, one that is not shipped yet, or files that are not those that were shipped.
+        ValueError: no such model, one whose folder is missing, or files that are not those that were shipped.
 
     Example:
         >>> model, tokenizer = load("gpt")
