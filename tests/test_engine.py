@@ -602,7 +602,7 @@ def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
     }"""
     found = site.evaluate(code)
     ids = TOKENIZER.encode("注意 me")
-    assert found["encoded"] == {"ids": ids, "pieces": [TOKENIZER.decode([id]) for id in ids]}
+    assert found["encoded"] == {"ids": ids, "pieces": [spelled(TOKENIZER, id) for id in ids]}
     assert found["decoded"] == {"text": TOKENIZER.decode([1, 2, 3])}
     assert found["vocabulary"] == {"pieces": [*(spelled(TOKENIZER, id) for id in range(700)), "#700"]}
     expected = generate(model, torch.tensor([ids]), 30)[0, len(ids) :].tolist()

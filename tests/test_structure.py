@@ -11,7 +11,7 @@ import pytest
 LIBRARY = Path(__file__).resolve().parent.parent / "llmguide_lib"
 FLOORS = {
     0: "runtime files layers positions attention tokenizers objectives adapters compression interpretability plots "
-    "counting packing sizes",
+    "counting packing sizes extras",
     1: "transformer corpora checkpoint",
     2: "models training",
     3: "generation evaluation alignment huggingface course runs",

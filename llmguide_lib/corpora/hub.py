@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from .installation import imported
+from ..extras import imported
 from .tasks import Classified, Summary
 from .translation import Pair
 

@@ -1,7 +1,6 @@
 """The docstrings of installed libraries, read from their source files with ``ast``: nothing is imported or run."""
 
 import ast
-import importlib
 import importlib.machinery
 import importlib.metadata
 import os
@@ -11,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 # Library -> its top-level package. All come with the smallest installation of the course; licences are in NOTICE.
 PACKAGES = {
@@ -83,19 +81,6 @@ def package_folder(package: str) -> Path | None:
     spec = importlib.machinery.PathFinder.find_spec(package)
     locations = list((spec and spec.submodule_search_locations) or [])
     return Path(locations[0]) if locations else None
-
-
-def imported(module: str, extra: str) -> ModuleType:
-    """An optional package's module.
-
-    Raises:
-        ImportError: the package is not installed; says which extra has it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        name = module.partition(".")[0].replace("_", "-")
-        raise ImportError(f"{name} is not installed; run: pip install 'llmguide-lib[{extra}]'") from error
 
 
 def docstrings(library: str, reading: Reading) -> Iterator[Docstring]:

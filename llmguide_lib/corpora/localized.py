@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .installation import imported
+from ..extras import imported
 from .translation import Pair
 
 LOCALIZED_SPLITS = ("train", "unseen_values", "unseen_formats")

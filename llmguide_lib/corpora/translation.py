@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .installation import imported, package_folder
+from ..extras import imported
+from .installation import package_folder
 from .splits import SPLITS, split_of
 
 # Source -> the package that holds its catalogues, and the extra of the course that installs it.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..corpora.installation import imported
+from ..extras import imported
 from .inputs import check_paired
 
 BLEU_TOKENIZERS = {"en": "13a", "zh": "zh"}

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from ..attention import KVCache
+from ..sizes import check_positive
 
 
 def check_tokens(tokens: Tensor, vocab_size: int, max_seq_len: int, name: str = "tokens") -> None:
@@ -116,9 +117,9 @@ def check_sizes(config: object) -> None:
     Raises:
         ValueError: it names the first one.
     """
-    for name, size in vars(config).items():
-        if name != "dropout" and isinstance(size, int | float) and not isinstance(size, bool) and not size > 0:
-            raise ValueError(f"{name} ({size}) must be positive")
+    choices = {"dropout"} | {name for name, value in vars(config).items() if isinstance(value, bool)}
+    numbers = {name: value for name, value in vars(config).items() if isinstance(value, int | float)}
+    check_positive(**{name: number for name, number in numbers.items() if name not in choices})
     if not 0 <= getattr(config, "dropout", 0) < 1:
         raise ValueError(f"dropout ({config.dropout}) must be at least 0 and less than 1")
     if getattr(config, "head_dim", None) is None and config.d_model % config.num_heads:

@@ -42,7 +42,7 @@ function load(state, { weights, tokenizer }) {
 // {text} -> the ids and what each of them spells
 function encode({ tokenizer }, { text, allowedSpecial = [] }) {
   const ids = tokenizer.encode(text, allowedSpecial);
-  return { ids, pieces: ids.map((id) => tokenizer.decode([id])) };
+  return { ids, pieces: ids.map((id) => tokenizer.spell(id)) };
 }
 
 // {ids} -> their text

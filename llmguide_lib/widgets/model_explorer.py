@@ -135,24 +135,20 @@ def course_name(model: nn.Module, tokenizer: BPETokenizer) -> str:
     """The name of the shipped course model that this is, to the last weight; empty if it is none."""
     for name in course.NAMES:
         shipped = _shipped(name)
-        if shipped and shipped[0] == model.config and shipped[1] == _key(pack_weights(model, DTYPE), tokenizer):
+        if shipped[0] == model.config and shipped[1] == _key(pack_weights(model, DTYPE), tokenizer):
             return name
     return ""
 
 
 def course_files(name: str) -> dict[str, bytes]:
-    """What the website's explorers fetch of a course model, by file name; empty if the model is not shipped yet."""
-    if not course.folder(name).exists():
-        return {}
+    """What the website's explorers fetch of a course model, by file name."""
     model, _ = course.load(name)
     tokenizer = (course.folder(name) / "tokenizer.json").read_bytes()
     return {f"{name}.bin": pack_weights(model, DTYPE), f"{name}.json": tokenizer}
 
 
 @functools.cache
-def _shipped(name: str) -> tuple | None:
-    if not course.folder(name).exists():
-        return None
+def _shipped(name: str) -> tuple:
     model, tokenizer = course.load(name)
     return model.config, _key(pack_weights(model, DTYPE), tokenizer)
 
