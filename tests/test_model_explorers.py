@@ -16,7 +16,7 @@ from llmguide_lib.generation import MinP, Temperature, TopK, TopP
 from llmguide_lib.models import Llama, LlamaConfig, ModernBERT, ModernBERTConfig
 from llmguide_lib.notebook import start
 from llmguide_lib.tokenizers import BPETokenizer, WordPieceTokenizer
-from llmguide_lib.widgets import NextToken, model_explorer
+from llmguide_lib.widgets import NextTokenExplorer, model_explorer
 from llmguide_lib.widgets.explorer import bundle
 from llmguide_lib.widgets.model_explorer import course_files, spelled
 from llmguide_lib.widgets.weights import pack_weights, packed_bytes
@@ -44,7 +44,7 @@ def decoder(seed=0, **changes):
 
 
 def next_token(model=None, text=TEXT):
-    return NextToken(model or decoder(), TOKENIZER, text)
+    return NextTokenExplorer(model or decoder(), TOKENIZER, text)
 
 
 def begin(page, lang="en"):
@@ -223,7 +223,7 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stored():
     torch.set_default_dtype(torch.float32)
-    return NextToken(*course.load("gpt"), text="Return a new array of the given")
+    return NextTokenExplorer(*course.load("gpt"), text="Return a new array of the given")
 
 
 @pytest.mark.parametrize(("lang", "theme"), [("en", "light"), ("zh", "dark")])
@@ -461,10 +461,10 @@ def test_packed_bytes_are_those_of_the_file():
 
 def test_a_course_model_is_known_by_its_weights():
     model, tokenizer = course.load("gpt")
-    assert NextToken(model, tokenizer).course == "gpt" and set(course_files("gpt")) == {"gpt.bin", "gpt.json"}
+    assert NextTokenExplorer(model, tokenizer).course == "gpt" and set(course_files("gpt")) == {"gpt.bin", "gpt.json"}
     with torch.no_grad():
         model.final_norm.weight[0] += 1
-    assert NextToken(model, tokenizer).course == ""
+    assert NextTokenExplorer(model, tokenizer).course == ""
 
 
 def test_dropout_does_not_touch_the_stored_result_and_the_model_keeps_its_mode():
@@ -476,14 +476,14 @@ def test_dropout_does_not_touch_the_stored_result_and_the_model_keeps_its_mode()
     ("make", "message"),
     [
         (
-            lambda: NextToken(ModernBERT(ModernBERTConfig(**SIZES)), TOKENIZER),
-            "model is a ModernBERT; NextToken takes a Llama",
+            lambda: NextTokenExplorer(ModernBERT(ModernBERTConfig(**SIZES)), TOKENIZER),
+            "model is a ModernBERT; NextTokenExplorer takes a Llama",
         ),
         (
-            lambda: NextToken(decoder(), WordPieceTokenizer.train(["a b"], 20)),
+            lambda: NextTokenExplorer(decoder(), WordPieceTokenizer.train(["a b"], 20)),
             "tokenizer is a WordPieceTokenizer, it must be a BPETokenizer",
         ),
-        (lambda: NextToken(decoder(vocab_size=600), TOKENIZER), "tokenizer has 700 tokens, the model only 600"),
+        (lambda: NextTokenExplorer(decoder(vocab_size=600), TOKENIZER), "tokenizer has 700 tokens, the model only 600"),
         (lambda: next_token(text=""), "text has 0 tokens, it must have 1 to 64 for this model"),
         (lambda: next_token(text="a b c d " * 40), "text has .* tokens, it must have 1 to 64 for this model"),
     ],

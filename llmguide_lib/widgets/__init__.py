@@ -2,6 +2,6 @@
 
 from .attention import AttentionExplorer
 from .masks import MaskBuilder
-from .next_token import NextToken
+from .next_token import NextTokenExplorer
 
-__all__ = ["AttentionExplorer", "MaskBuilder", "NextToken"]
+__all__ = ["AttentionExplorer", "MaskBuilder", "NextTokenExplorer"]

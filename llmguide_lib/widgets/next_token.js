@@ -24,7 +24,7 @@ const TEXTS = {
     en: "With these settings {0} of {1} tokens can be drawn; those not listed have {2}% together.",
     zh: "按现在的设置，{1} 个词元中有 {0} 个可能被抽到；没有列出的合计占 {2}%。",
   },
-  written: { en: "{0} tokens added.", zh: "加上了 {0} 个词元。" },
+  written: { en: "{0} tokens added. ", zh: "加上了 {0} 个词元。" },
 };
 const ROWS = 10;
 const WRITTEN = 60; // tokens, unless the reader stops earlier
@@ -103,7 +103,7 @@ function build({ model, say, engine, attempt }) {
       state.writing = null;
       parts.busy(false);
       await read({ ids: state.ids });
-      parts.note.textContent = `${say("written", state.ids.length - from)} ${parts.note.textContent}`;
+      parts.note.textContent = say("written", state.ids.length - from) + parts.note.textContent;
     }
   };
 

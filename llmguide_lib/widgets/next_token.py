@@ -9,7 +9,7 @@ from .model_explorer import ModelExplorer, scores_of, spelled
 ROWS = 10
 
 
-class NextToken(ModelExplorer):
+class NextTokenExplorer(ModelExplorer):
     """A text box, its tokens, the probabilities of what comes next, and a sampler whose settings can be moved.
 
     What the reader types and sets comes back: ``text``, ``temperature``, ``top_k`` (0 means all), ``top_p``, ``min_p``
@@ -23,7 +23,7 @@ class NextToken(ModelExplorer):
         ValueError: as ``ModelExplorer`` does.
 
     Example:
-        >>> NextToken(*course.load("gpt"), "Return a new array of the given")
+        >>> NextTokenExplorer(*course.load("gpt"), "Return a new array of the given")
     """
 
     families = (Llama,)
