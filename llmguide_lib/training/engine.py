@@ -159,8 +159,8 @@ class Engine:
             self._take(own)
 
     def _take(self, weights: Mapping[str, Tensor]) -> None:
-        if weights:
-            torch._foreach_copy_([p.detach() for p in self._trained.parameters()], list(weights.values()))
+        for parameter, weight in zip(self._trained.parameters(), weights.values(), strict=False):  # or none at all
+            parameter.detach().copy_(weight)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: p.detach().clone() for name, p in self._trained.named_parameters()}

@@ -19,7 +19,10 @@ AnyBatch = TypeVar("AnyBatch", bound=tuple)
 
 
 def replicate(module: nn.Module) -> nn.Module:
-    """Every process holds the whole model (DDP). Parameters that the loss does not use get no gradient, as elsewhere.
+    """Every process holds the whole model (DDP).
+
+    Parameters that the loss does not use get no gradient, as with one process; where it uses all of them, torch says
+    once that looking for others was in vain, which is no fault.
 
     Source: Li et al. 2020, https://arxiv.org/abs/2006.15704
     """
