@@ -57,11 +57,10 @@ def _check_targets(targets: Tensor, shape: torch.Size) -> None:
 
 def _nats(scores: Float[Tensor, "N V"], targets: Int[Tensor, "N"]) -> Float[Tensor, ""]:
     if targets.device.type == "cpu" and not torch.compiler.is_compiling():
-        wrong = targets[(targets != IGNORED) & ((targets < 0) | (targets >= scores.shape[1]))]
+        last = scores.shape[1] - 1
+        wrong = targets[(targets != IGNORED) & ((targets < 0) | (targets > last))]
         if len(wrong):
-            raise ValueError(
-                f"targets holds the id {wrong[0]}, ids go from 0 to vocab_size - 1 = {scores.shape[1] - 1}"
-            )
+            raise ValueError(f"targets holds the id {wrong[0]}, ids go from 0 to vocab_size - 1 = {last}")
     return F.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="sum")
 
 
