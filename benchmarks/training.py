@@ -7,7 +7,8 @@
 All read the same tokens of the documentation and are measured in float32 on the same held-out documents, every token
 scored once, with at least half of the model's own context before it. Time is what training steps take, loading
 included; imports, evaluation and saving are not counted. Who must be told a number of steps (all but us) gets the
-number that fits: it is found by trying, and a run that is off by more than TOLERANCE is made again.
+number that fits: it is found by trying, and a run that is off by more than TOLERANCE is made again (twice at most; the
+nearest counts, with its time in the results).
 
 Peers have their authors' settings for a run of this kind, quoted at CONTESTANTS. litgpt is left out: it is not
 installed with the course, and its settings on a model of somebody else would not be litgpt.
@@ -53,7 +54,7 @@ from llmguide_lib.runs.recipes import LENGTH, RECIPES, SPECIAL_TOKENS, VOCAB_SIZ
 RESULTS, WORK = ROOT / "benchmarks" / "results" / "training.json", ROOT / "runs" / "training"
 RECIPE = RECIPES["gpt-course"]
 END = SPECIAL_TOKENS[0]
-TOLERANCE = 0.03
+TOLERANCE = 0.05
 SEEDS = {60: (0, 1, 2), 300: (0, 1)}
 # The size of our decoder, as GPT-2 has it.
 WIDTH, LAYERS, HEADS = 192, 5, 6
@@ -118,14 +119,16 @@ def fitted(name: str, seconds: float, run: Callable[[int], Outcome]) -> Outcome:
     """The run whose number of steps takes this time; what a step of it takes is kept for the next seed."""
     path = WORK / "seconds_per_step.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    each = known.get(name) or run(40).seconds / 40
-    for _ in range(4):
+    each, nearest = known.get(name) or run(40).seconds / 40, None
+    for _ in range(3):  # where the machine is not quiet, no number of steps may fit
         outcome = run(max(1, round(seconds / each)))
         each = outcome.seconds / outcome.steps
-        if abs(outcome.seconds / seconds - 1) <= TOLERANCE:
-            files.write_atomically(path, [json.dumps(known | {name: each}).encode()])
-            return outcome
-    raise RuntimeError(f"{name}: a step takes now {each:.3f} s, before it took another time; the machine is not quiet")
+        if nearest is None or abs(outcome.seconds - seconds) < abs(nearest.seconds - seconds):
+            nearest = outcome
+        if abs(nearest.seconds / seconds - 1) <= TOLERANCE:
+            break
+    files.write_atomically(path, [json.dumps(known | {name: nearest.seconds / nearest.steps}).encode()])
+    return nearest
 
 
 # -- ours --------------------------------------------------------------------------------------------------------------
