@@ -302,6 +302,39 @@ def test_equal_descriptions_are_told_apart(monkeypatch):
     assert text[: x.start].endswith("x: ") and text[: y.start].endswith("y: ")
 
 
+def extracted(monkeypatch, docstring, signature="f(x, y)"):
+    """The parameters found in a docstring, each with the text before it."""
+    corpus_of(monkeypatch, train=[record_of(f'def {signature}:\n    """{docstring}"""', "f", clean(docstring))])
+    ((text, parameters),) = parameter_extraction("train")
+    return [(text[: parameter.start], parameter) for parameter in parameters]
+
+
+def test_a_description_is_found_after_its_name_even_if_its_words_stand_before(monkeypatch):
+    docstring = (
+        "Counts the items in a list of all things and in the rest.\n\nArgs:\n"
+        "    x (:class:`List`): list of all things\n    y: the rest of them, list of all things"
+    )
+    (before, x), _ = extracted(monkeypatch, docstring)
+    assert x == ("x", "List", "list of all things", len(before)) and before.endswith("x (:class:`List`): ")
+
+
+def test_the_first_line_of_a_description_is_not_a_type(monkeypatch):
+    docstring = (
+        "Waits until everything is done.\n\nArgs:\n"
+        "    x: The maximum number of seconds to wait. If None, then there\n        is no limit on the wait time.\n"
+        "    y: a rather short type\n        the one to wait for in the end"
+    )
+    (before, x), (_, y) = extracted(monkeypatch, docstring)
+    whole = "The maximum number of seconds to wait. If None, then there is no limit on the wait time."
+    assert x == ("x", "", whole, len(before)) and before.endswith(" x: ")
+    assert y[1:3] == ("a rather short type", "the one to wait for in the end")
+
+
+def test_a_description_of_two_words_does_not_count(monkeypatch):
+    docstring = "Adds two numbers of any size.\n\nArgs:\n    x (int): First number.\n    y (int): The second number."
+    assert [parameter.name for _, parameter in extracted(monkeypatch, docstring)] == ["y"]
+
+
 def test_what_resembles_an_earlier_split_is_left_out(monkeypatch):
     text = "One two three four five six seven eight nine. Ten eleven twelve thirteen fourteen fifteen."
     other = "It is about entirely other things than all the rest. Nobody has ever read of them before today."
