@@ -32,9 +32,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from llmguide_lib import files  # noqa: E402
-from llmguide_lib.corpora import SPLITS, consecutive_sentences, kind_of_object, which_library  # noqa: E402
+from llmguide_lib.corpora import SPLITS  # noqa: E402
 from llmguide_lib.evaluation import bootstrap_mean, t_interval  # noqa: E402
 from llmguide_lib.runs.recipes import LENGTH, course_tokenizer  # noqa: E402
+from llmguide_lib.tasks import consecutive_sentences, kind_of_object, which_library  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "tasks.json"
 TASKS = {task.__name__: task for task in (which_library, kind_of_object, consecutive_sentences)}

@@ -10,31 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from llmguide_lib.corpora import (
-    OBJECT_KINDS,
-    SPLITS,
-    arithmetic,
-    consecutive_sentences,
-    copying,
-    documentation,
-    documents,
-    function_summaries,
-    installation,
-    kind_of_object,
-    parameter_extraction,
-    records,
-    retrieval_questions,
-    splits,
-    tasks,
-    topics,
-    which_library,
-    without_names,
-)
+from llmguide_lib.corpora import OBJECT_KINDS, SPLITS, documentation, documents, installation, records, splits, topics
 from llmguide_lib.corpora.cache import CACHE_VARIABLE
 from llmguide_lib.corpora.documents import Document
 from llmguide_lib.corpora.prose import clean, sentences
 from llmguide_lib.corpora.records import Record
-from llmguide_lib.corpora.tasks import TASK_KINDS, Classified, Question, Summary
+from llmguide_lib.tasks import (
+    arithmetic,
+    consecutive_sentences,
+    copying,
+    function_summaries,
+    kind_of_object,
+    parameter_extraction,
+    retrieval_questions,
+    views,
+    which_library,
+    without_names,
+)
+from llmguide_lib.tasks.views import TASK_KINDS, Classified, Question, Summary
 
 SMALL = ["jinja2", "pillow"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,8 +51,9 @@ def cache(tmp_path_factory):
 def parts(cache):
     """Every task's examples by split, of two libraries; made by a process that does not check a million calls."""
     code = (
-        "import pickle, sys; from llmguide_lib.corpora import SPLITS, records, tasks; from corpus import TASKS\n"
-        f"tasks.documentation = records; records('test', {SMALL})  # read once: a record is a document too\n"
+        "import pickle, sys; from llmguide_lib.corpora import SPLITS, records; from corpus import TASKS\n"
+        "from llmguide_lib.tasks import views\n"
+        f"views.documentation = records; records('test', {SMALL})  # read once: a record is a document too\n"
         f"parts = {{task: {{split: task(split, {TWO}) for split in SPLITS}} for task in TASKS}}\n"
         "pickle.dump(parts, open(sys.argv[1], 'wb'))"
     )
@@ -214,11 +208,11 @@ def test_classes_are_equally_frequent_from_the_beginning():
         Classified("b", "rare"),
         Classified("c", "rare"),
     ]
-    chosen = tasks._balanced(examples + examples, ("often", "rare"))
+    chosen = views._balanced(examples + examples, ("often", "rare"))
     assert [label for _, label in chosen] == ["often", "rare"] * 2
     assert len(set(chosen)) == 4
     with pytest.raises(ValueError, match="this split must have examples of every class, but has none of never, no"):
-        tasks._balanced(examples, ("often", "never", "no"))
+        views._balanced(examples, ("often", "never", "no"))
 
 
 def test_negative_pairs_have_the_second_sentences_of_other_documents(monkeypatch):
@@ -361,7 +355,7 @@ def test_sentences_end_where_another_one_begins():
 def test_no_example_resembles_one_of_an_earlier_split(task, parts, record_testsuite_property):
     seen = set()
     for split in SPLITS:
-        texts = [tasks._texts(example) for example in parts[task][split]]
+        texts = [views._texts(example) for example in parts[task][split]]
         shares = [max(splits.overlap(text, seen) for text in fields) for fields in texts]
         mean = sum(shares) / len(shares)
         record_testsuite_property(f"{task.__name__}, {split}: 6-grams seen before, mean, largest", (mean, max(shares)))

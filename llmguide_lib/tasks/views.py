@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from .documents import documentation
-from .installation import PACKAGES
-from .manifest import text_hash
-from .prose import sentences
-from .records import Record, records
-from .splits import ACROSS, SPLITS, ngrams, overlap
+from ..corpora.documents import documentation
+from ..corpora.installation import PACKAGES
+from ..corpora.manifest import text_hash
+from ..corpora.prose import sentences
+from ..corpora.records import Record, records
+from ..corpora.splits import ACROSS, SPLITS, ngrams, overlap
 
 TASK_LIBRARIES = ("stdlib", "numpy", "torch", "matplotlib", "sympy", "networkx", "fonttools")
 TASK_KINDS = ("module", "class", "method", "property", "function")
