@@ -56,7 +56,7 @@ def shake(model):
                 parameter.add_(torch.rand(parameter.shape) - 0.5)
 
 
-# -- every kind ---------------------------------------------------------------------------------------------------------
+# -- every kind -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ADD)
@@ -117,7 +117,9 @@ def test_an_adapter_is_made_in_the_type_and_the_mode_of_its_map(llama):
     assert torch.equal(lora(x), lora(x))
 
 
-# -- equal to peft --------------------------------------------------------------------------------------------------------
+QUIET = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft's business
+
+# -- equal to peft ----------------------------------------------------------------------------------------------------
 
 
 def theirs(family):
@@ -134,6 +136,7 @@ def theirs(family):
     return made.double().eval()
 
 
+@QUIET
 @pytest.mark.parametrize("dora", [False, True], ids=["LoRA", "DoRA"])
 @pytest.mark.parametrize(("family", "target"), [("llama", "v_proj"), ("gpt2", "c_attn")])
 def test_equal_to_peft_in_scores_and_gradients_and_files_both_ways(family, target, dora, tmp_path):
@@ -161,6 +164,7 @@ def test_equal_to_peft_in_scores_and_gradients_and_files_both_ways(family, targe
     assert torch.equal(scores(again), scores(ours))
 
 
+@QUIET
 def test_lora_of_our_model_goes_to_peft_through_to_hf(llama, tmp_path):
     peft = pytest.importorskip("peft")
     plain = to_hf(llama)
@@ -168,7 +172,9 @@ def test_lora_of_our_model_goes_to_peft_through_to_hf(llama, tmp_path):
     shake(llama)
     adapters.save_lora(lora_to_hf(llama), tmp_path)
     loaded = peft.PeftModel.from_pretrained(plain, tmp_path)
-    torch.testing.assert_close(scores(loaded), scores(llama), atol=1e-10, rtol=0)
+    adapters.merge_lora(llama)
+    adapters.remove_lora(llama)
+    torch.testing.assert_close(scores(loaded), scores(to_hf(llama)), atol=1e-10, rtol=0)
 
 
 def test_only_the_corrections_are_saved(llama, tmp_path):
@@ -200,10 +206,9 @@ def test_a_prompt_of_real_embeddings_is_that_text(model):
 def test_a_prefix_of_a_real_text_is_that_text(family):
     torch.manual_seed(0)
     model = MODELS[family]().eval()
-    tuned = PrefixTuned(model, 3)
     torch.manual_seed(0)
     tuned = PrefixTuned(model, 3)
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # the same draw
     before = torch.randint(32, (1, 3))
     expected = model(torch.cat([before.expand(2, -1), TOKENS], dim=1))[:, 3:]
     torch.testing.assert_close(tuned(TOKENS), expected, atol=1e-12, rtol=0)
@@ -211,17 +216,19 @@ def test_a_prefix_of_a_real_text_is_that_text(family):
 
 @pytest.mark.parametrize("kind", [PromptTuned, PrefixTuned])
 def test_a_beginning_learns_and_the_model_does_not(llama, kind):
+    for parameter in llama.parameters():
+        nn.init.normal_(parameter, std=0.2)
     tuned, weights = kind(llama, 4), copy.deepcopy(llama.state_dict())
     batch = Batch(TOKENS, TOKENS.roll(-1, dims=1), torch.ones_like(TOKENS, dtype=torch.bool))
-    optimizer = torch.optim.Adam([p for p in tuned.parameters() if p.requires_grad], lr=0.1)
+    optimizer = torch.optim.Adam([p for p in tuned.parameters() if p.requires_grad], lr=0.3)
     losses = []
-    for _ in range(20):
+    for _ in range(40):
         loss = cross_entropy(tuned, batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < losses[0] - 1
     assert all(torch.equal(weights[name], tensor) for name, tensor in llama.state_dict().items())
 
 
@@ -232,7 +239,7 @@ def test_a_beginning_respects_the_mask(llama):
         torch.testing.assert_close(tuned(TOKENS, mask)[mask], tuned(other, mask)[mask], atol=1e-12, rtol=0)
 
 
-# -- what learns, and how fast ------------------------------------------------------------------------------------------
+# -- what learns, and how fast ----------------------------------------------------------------------------------------
 
 
 def test_freeze_by_pattern(llama):
@@ -256,7 +263,7 @@ def test_layers_learn_slower_the_deeper_they_lie(llama, theirs_too):
     assert rates["lm_head.weight"] == 0.1 and len(rates) == len(names)
 
 
-# -- bad input ----------------------------------------------------------------------------------------------------------
+# -- bad input --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,10 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+# Names of ours, and of transformers'.
+LAYER = re.compile(r"\b(?:blocks|layers|layer|h)\.(\d+)\.")
+EMBEDDING = re.compile(r"embed|\bw[tp]e\b")
+
 
 def freeze(model: nn.Module, patterns: Sequence[str] = ("*",)) -> None:
     """Lets no parameter learn whose name fits one of the patterns (``token_embedding.*``, ``blocks.[0-2].*``).
@@ -30,7 +34,7 @@ def trainable(model: nn.Module) -> int:
 def layerwise(model: nn.Module, lr: float | int, decay: float | int) -> Iterable[dict]:
     r"""Groups for an optimizer: the last block and what follows it learn with ``lr``, each block before it slower.
 
-    A parameter of block l of L gets :math:`\mathrm{lr} \cdot \mathrm{decay}^{L - 1 - l}`, and the embedding one power more.
+    Block l of L gets :math:`\mathrm{lr} \cdot \mathrm{decay}^{L - 1 - l}`, the embeddings one power more.
 
     Raises:
         ValueError: lr is not positive, decay outside (0, 1], or a model without blocks.
@@ -45,11 +49,8 @@ def layerwise(model: nn.Module, lr: float | int, decay: float | int) -> Iterable
     if not numbers:
         raise ValueError(f"model ({type(model).__name__}) has no numbered blocks")
     last = max(numbers.values())
-    below = {name: last + 1 for name, _ in named if "embedding" in name}
+    below = {name: last + 1 for name, _ in named if EMBEDDING.search(name)}
     return [
         {"params": [parameter], "lr": lr * decay ** below.get(name, last - numbers.get(name, last))}
         for name, parameter in named
     ]
-
-
-LAYER = re.compile(r"\b(?:blocks|layers|layer|h)\.(\d+)\.")  # ours, Llama's, BERT's and GPT-2's in transformers
