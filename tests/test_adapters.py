@@ -228,7 +228,7 @@ def test_a_beginning_learns_and_the_model_does_not(llama, kind):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[0] - 1
+    assert losses[-1] < losses[0] - 0.3
     assert all(torch.equal(weights[name], tensor) for name, tensor in llama.state_dict().items())
 
 
