@@ -40,10 +40,10 @@ function load(state, { weights, tokenizer }) {
   const model = weights.length ? buildModel(readWeights(weights)) : null;
   state.tokenizer = new Tokenizer(tokenizer);
   state.model = model;
-  const special = Object.fromEntries(state.tokenizer.special);
-  if (!model) return { special };
+  const known = { special: Object.fromEntries(state.tokenizer.special), rules: state.tokenizer.merged.length };
+  if (!model) return known;
   const { family, maxSeqLen, numHeads, causal, blocks } = model;
-  return { family, maxSeqLen, numHeads, causal, numLayers: blocks.length, special };
+  return { family, maxSeqLen, numHeads, causal, numLayers: blocks.length, ...known };
 }
 
 // {text} -> the ids and what each of them spells

@@ -9,6 +9,11 @@ export function highest(values, count) {
   return [...values.keys()].sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
 }
 
+// How much of one distribution must be moved to make the other of it: from 0 to 1.
+export function moved(before, after) {
+  return before.reduce((sum, value, place) => sum + Math.abs(value - after[place]), 0) / 2;
+}
+
 // One query's table: raw and divided scores, exponentials, weights. A forbidden key gets exponential and weight 0;
 // a query that may see no key gets weights that are all 0.
 export function weigh(query, keys, divisor, allowed) {
