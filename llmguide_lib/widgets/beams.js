@@ -17,8 +17,8 @@ const TEXTS = {
   never: { en: "nothing: all are as long", zh: "不提前结束，长度都一样" },
   stop: { en: "Stop", zh: "停" },
   tree: {
-    en: "The tree: a column for each added token, the most probable continuation on top",
-    zh: "搜索树：每列一个新词元，最可能的续写排在最上面",
+    en: "The tree: a column for each added token, the most probable continuation on top. Choose a box to see its arithmetic.",
+    zh: "搜索树：每列一个新词元，最可能的续写排在最上面。点一个方框，看它是怎么算出来的。",
   },
   legend: {
     en: "In each box: the token, below it the sum of log probabilities so far, and the token's own probability. Filled: kept. Dashed ×: dropped. ■: ended. Thick: the best text. Orange: the greedy choices.",
@@ -31,7 +31,10 @@ const TEXTS = {
   kept: { en: "kept", zh: "保留" },
   dropped: { en: "dropped", zh: "丢弃" },
   ended: { en: "ended", zh: "结束" },
-  chosen: { en: "“{0}”: {1} = {2}; divided by {3}^{4} the score is {5}. {6}", zh: "“{0}”：{1} = {2}；除以 {3}^{4}，得分 {5}。{6}" },
+  chosen: {
+    en: "“{0}”: {1} = {2}. Divided by its length, {3}, to the power {4}, this gives the score {5}. {6}",
+    zh: "“{0}”：{1} = {2}。再除以长度 {3} 的 {4} 次方，得分是 {5}。{6}",
+  },
   keptBecause: { en: "Kept: it is among the {0} best.", zh: "保留：它在最好的 {0} 个之内。" },
   droppedBecause: { en: "Dropped: {0} others that go on have a larger sum.", zh: "丢弃：有 {0} 个能继续的候选，和比它大。" },
   droppedEnd: { en: "Dropped: it ends, but is not among the {0} best.", zh: "丢弃：它已结束，但不在最好的 {0} 个之内。" },
@@ -73,8 +76,9 @@ function still(model, say) {
 }
 
 function build({ model, say, engine, attempt }) {
-  const state = { prompt: "", levels: [], found: [], greedy: null, chosen: null, running: null, halted: false };
+  const state = { prompt: "", levels: [], found: [], greedy: null, chosen: null, asked: 0, running: null, halted: false };
   const choose = (place) => {
+    if (!state.greedy) return; // another search is on its way
     state.chosen = place;
     drawChosen(state, { model, say, engine, parts });
   };
@@ -91,8 +95,8 @@ function build({ model, say, engine, attempt }) {
   const draw = () => drawTree(state, { model, say, engine, parts });
 
   const search = async () => {
-    Object.assign(state, { levels: [], found: [], greedy: null, chosen: null, halted: false });
     const request = requestOf(model, engine, parts.text.value);
+    Object.assign(state, { levels: [], found: [], greedy: null, asked: request.maxNewTokens, halted: false });
     const { id, result } = engine.ask("beams", request, ({ level, found }) => {
       Object.assign(state, { levels: [...state.levels, level], found });
       parts.note.textContent = say("searching", state.levels.length, request.maxNewTokens);
@@ -101,7 +105,7 @@ function build({ model, say, engine, attempt }) {
     parts.stop.disabled = false;
     try {
       const { prompt, greedy } = await result;
-      Object.assign(state, { greedy, prompt: engine.about.pieces[prompt.at(-1)], chosen: null });
+      Object.assign(state, { greedy, prompt: engine.about.pieces[prompt.at(-1)] });
     } finally {
       state.running = null;
       parts.stop.disabled = true;
@@ -119,6 +123,10 @@ function build({ model, say, engine, attempt }) {
     restart();
   });
   return { element: parts.element, stop: unfollow };
+}
+
+function written(number, digits) {
+  return number.toFixed(digits).replace("-", "−");
 }
 
 function requestOf(model, engine, text) {
@@ -151,7 +159,7 @@ function makeParts(model, say, { engine, choose, type, stop }) {
   const options = [["", say("never")], ...known.map((one) => [one, visible(one)])];
   const ends = choice(say("ends"), options, model.get("ends"), (value) => store(model, { ends: value }));
   const name = ({ id, logProbability, sum, fate }) =>
-    say("node", visible(about.pieces[id]), (100 * Math.exp(logProbability)).toFixed(1), sum.toFixed(2), say(fate));
+    say("node", visible(about.pieces[id]), (100 * Math.exp(logProbability)).toFixed(1), written(sum, 2), say(fate));
   const parts = {
     text,
     stop: button(say("stop"), stop),
@@ -177,15 +185,14 @@ function makeParts(model, say, { engine, choose, type, stop }) {
 }
 
 function drawTree(state, { model, say, engine, parts }) {
-  const { levels, found, greedy, prompt } = state;
+  const { levels, found, greedy, prompt, asked, halted } = state;
   parts.shown.hidden = !greedy || !levels.length;
   if (parts.shown.hidden) return;
   parts.tree.show(levels, { start: prompt, greedy: rowsOf(levels, greedy.ids), best: found[0].path });
   state.chosen = [found[0].path.length - 1, found[0].path.at(-1)];
   drawChosen(state, { model, say, engine, parts });
   drawFound(state, { say, engine, parts });
-  const early = levels.length < model.get("length");
-  const end = early ? say(state.halted ? "stopped" : "early", levels.length) : "";
+  const end = levels.length < asked ? say(halted ? "stopped" : "early", levels.length) : "";
   parts.note.textContent = `${end} ${comparison(say, found[0], greedy)}`.trim();
 }
 
@@ -210,16 +217,17 @@ function drawChosen({ levels, chosen }, { model, say, engine, parts }) {
     dropped: ends ? say("droppedEnd", beams) : say("droppedBecause", ahead),
   };
   const text = visible(way.map((one) => engine.about.pieces[one.id]).join(""));
-  const terms = way.map((one) => one.logProbability.toFixed(2).replace("-", "−")).join(" + ").replaceAll("+ −", "− ");
+  const terms = way.map((one) => written(one.logProbability, 2)).join(" + ").replaceAll("+ −", "− ");
   const score = sum / way.length ** exponent;
-  parts.chosen.textContent = say("chosen", text, terms, sum.toFixed(2), way.length, exponent.toFixed(1), score.toFixed(3), because[fate]);
+  const numbers = [written(sum, 2), way.length, exponent.toFixed(1), written(score, 3)];
+  parts.chosen.textContent = say("chosen", text, terms, ...numbers, because[fate]);
 }
 
 function drawFound({ found, greedy }, { say, engine, parts }) {
   const { pieces } = engine.about;
   const spelled = (ids) => visible(ids.map((id) => pieces[id]).join(""));
   const line = (text, { ids, sum, score }) => {
-    const cells = [ids.length, sum.toFixed(2), score.toFixed(3)].map((cell) => node("td", {}, String(cell)));
+    const cells = [ids.length, written(sum, 2), written(score, 3)].map((cell) => node("td", {}, String(cell)));
     return node("tr", {}, node("th", { scope: "row" }, text), ...cells);
   };
   const head = ["continuation", "tokens", "sum", "score"].map((name) => node("th", { scope: "col" }, say(name)));

@@ -5,12 +5,13 @@ import math
 import torch
 import traitlets
 
-from ..generation import beam_search
+from ..generation import Greedy, StopTokens, beam_search, generate
 from ..models import Llama
 from ..tokenizers import BPETokenizer
-from .model_explorer import ModelExplorer
+from .model_explorer import ModelExplorer, scores_of
 
 STILL_TOKENS, STILL_BEAMS = 6, 3
+END = "<|endoftext|>"
 
 
 class BeamExplorer(ModelExplorer):
@@ -18,17 +19,18 @@ class BeamExplorer(ModelExplorer):
     of log probabilities, and the greedy text among them.
 
     What the reader types and sets comes back: ``text``, ``num_beams``, ``length`` (tokens to add), ``length_penalty``
-    (the exponent) and ``ends`` (what the token spells that ends a text; empty for none).
+    (the exponent) and ``ends`` (what the token spells that ends a text; empty for none, and then all are as long).
 
     Args:
         model: a decoder, the course's or the reader's own.
         tokenizer: the model's.
         text: what the text box begins with.
+        ends: what ``ends`` begins with; None for the course's end of text, if the tokenizer has it.
     Raises:
-        ValueError: as ``ModelExplorer`` does, or a text that leaves no room for six more tokens.
+        ValueError: as ``ModelExplorer`` does, a text that leaves no room for six more tokens, or ``ends`` is no token.
 
     Example:
-        >>> BeamExplorer(*course.load("gpt"), "Return a new array of the given")
+        >>> BeamExplorer(*course.load("gpt"), "The function returns")
     """
 
     families = (Llama,)
@@ -39,8 +41,15 @@ class BeamExplorer(ModelExplorer):
     length_penalty = traitlets.Float(1.0, min=0.0, max=2.0).tag(sync=True)
     ends = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, model: Llama, tokenizer: BPETokenizer, text: str = "Return a new array of the given") -> None:
+    def __init__(
+        self, model: Llama, tokenizer: BPETokenizer, text: str = "The function returns", ends: str | None = None
+    ) -> None:
+        self._check(model, tokenizer)
+        if ends is None:
+            ends = END if END in tokenizer.special_tokens else ""
+        self._end = tokenizer.token_to_id(ends if ends in tokenizer.special_tokens else ends.encode()) if ends else None
         super().__init__(model, tokenizer, text)
+        self.ends = ends
 
     def _encode(self, text: str) -> list[int]:
         ids = super()._encode(text)
@@ -52,12 +61,18 @@ class BeamExplorer(ModelExplorer):
         training, device = self._model.training, next(self._model.parameters()).device
         try:
             tokens = torch.tensor([ids], device=device)
-            options = [{"num_beams": count, "length_penalty": 0} for count in (STILL_BEAMS, 1)]  # scores are sums
-            found = [beam_search(self._model.eval(), tokens, STILL_TOKENS, **one) for one in options]
+            beam, _ = beam_search(self._model.eval(), tokens, STILL_TOKENS, num_beams=STILL_BEAMS, end_id=self._end)
+            stop = StopTokens(self._end) if self._end is not None else None
+            greedy = generate(self._model, tokens, STILL_TOKENS, sampler=Greedy(), stop=stop)[0]
         finally:
             self._model.train(training)
-        rows = [[self._spelled(text[len(ids) :].tolist()), round(math.exp(score), 6)] for text, score in found]
-        return super()._result(ids) | {"rows": rows}
+        return super()._result(ids) | {"rows": [self._row(text.tolist(), len(ids)) for text in (beam, greedy)]}
+
+    def _row(self, ids: list[int], start: int) -> list:
+        """What was added to a text, and its probability."""
+        logs = scores_of(self._model, ids).log_softmax(dim=-1)
+        total = sum(logs[place - 1, ids[place]].item() for place in range(start, len(ids)))
+        return [self._spelled(ids[start:]), round(math.exp(total), 6)]
 
     def _spelled(self, ids: list[int]) -> str:
         """A model may have more tokens than its tokenizer; those spell nothing."""

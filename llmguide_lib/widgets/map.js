@@ -7,7 +7,7 @@ const BLUE = [40, 125, 195]; // seen on light and on dark, so that nothing must 
 const LARGEST = 20; // pixels of a cell
 const WIDEST = 420; // of a map with all its cells
 const READABLE = 10; // the smallest cell beside which a token can be written
-const MARGIN = 92;
+const LETTER = 6.7; // pixels of width
 
 // Paints the weights, `size` in each row, as one pixel each. Their square roots, or small ones would not be seen.
 export function paint(canvas, weights, size) {
@@ -37,29 +37,28 @@ export function largeMap({ choose, point }) {
   const show = ({ weights, pieces, asking, label }) => {
     const size = pieces.length;
     const cell = Math.max(2, Math.min(LARGEST, Math.floor(WIDEST / size)));
-    const margin = cell >= READABLE ? MARGIN : 4;
+    const names = cell >= READABLE ? pieces.map((piece) => short(visible(piece))) : [];
+    const margin = 8 + LETTER * Math.max(0, ...names.map((name) => [...name].length));
     paint(canvas, weights, size);
     const width = margin + size * cell + 2;
     const image = { href: canvas.toDataURL(), x: margin, y: margin, width: size * cell, height: size * cell };
     const row = { x: margin, y: margin + asking * cell, width: size * cell, height: cell, class: "llm-row" };
-    const names = margin === MARGIN ? labels(pieces, { asking, cell }) : [];
     const frame = shape("rect", { x: margin, y: margin, width: size * cell, height: size * cell, class: "llm-frame" });
     const svg = shape("svg", { width, height: width, role: "img", "aria-label": label, ...listen });
-    svg.append(frame, shape("image", { ...image, preserveAspectRatio: "none" }), shape("rect", row), ...names);
+    svg.append(frame, shape("image", { ...image, preserveAspectRatio: "none" }), shape("rect", row), ...labels(names, { asking, cell, margin }));
     shown = { svg, size, cell, margin };
     element.replaceChildren(svg);
   };
   return { element, show, clear: () => element.replaceChildren() };
 }
 
-function labels(pieces, { asking, cell }) {
-  return pieces.flatMap((piece, place) => {
-    const text = short(visible(piece));
-    const middle = MARGIN + (place + 0.5) * cell;
+function labels(names, { asking, cell, margin }) {
+  return names.flatMap((text, place) => {
+    const middle = margin + (place + 0.5) * cell;
     const kind = place === asking ? "llm-asking" : null;
     return [
-      shape("text", { x: MARGIN - 5, y: middle + 4, "text-anchor": "end", class: kind }, text),
-      shape("text", { transform: `translate(${middle + 4}, ${MARGIN - 5}) rotate(-90)` }, text),
+      shape("text", { x: margin - 5, y: middle + 4, "text-anchor": "end", class: kind }, text),
+      shape("text", { transform: `translate(${middle + 4}, ${margin - 5}) rotate(-90)` }, text),
     ];
   });
 }

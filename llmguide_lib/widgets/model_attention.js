@@ -22,7 +22,9 @@ const TEXTS = {
   window: { en: "Near: less than", zh: "附近：距离小于" },
   temperature: { en: "Attention's temperature", zh: "注意力的温度" },
   only: { en: "only in layer {0}", zh: "只改第 {0} 层" },
-  reset: { en: "As trained", zh: "恢复训练时的设置" },
+  reset: { en: "Reset", zh: "复原" },
+  sharper: { en: "{0}: sharper", zh: "{0}：更集中" },
+  flatter: { en: "{0}: flatter", zh: "{0}：更平均" },
   heads: { en: "Choose a head: row = layer, column = head, numbered from 0", zh: "选一个头：行是层，列是头，从 0 编号" },
   head: { en: "layer {0}, head {1}", zh: "第 {0} 层第 {1} 个头" },
   map: {
@@ -36,7 +38,7 @@ const TEXTS = {
     zh: "词元：选一个来看，其余按它给的权重着色",
   },
   looks: { en: "“{0}” looks at", zh: "“{0}”看向" },
-  token: { en: "token (position)", zh: "词元（位置）" },
+  token: { en: "token (position, from 0)", zh: "词元（位置，从 0 起）" },
   share: { en: "weight", zh: "权重" },
   after: { en: "The model expects after “{0}”", zh: "模型认为“{0}”后面是" },
   at: { en: "The model expects in place of “{0}”", zh: "模型认为“{0}”处是" },
@@ -154,14 +156,21 @@ function makeParts({ model, say, engine, state, refresh }) {
   };
   parts.chips.element.classList.add("llm-tinted");
   parts.settings = parts.controls.set;
-  const open = node("div", {}, parts.caption, parts.map.element, pointed);
-  const tables = node("div", { class: "llm-panes" }, parts.looks.element, node("div", {}, parts.expects.element, parts.note));
+  const column = (...inside) => node("div", { class: "llm-column" }, ...inside);
+  const open = column(parts.caption, parts.map.element, pointed);
+  const expects = column(parts.expects.element, parts.note);
+  const tables = node("div", { class: "llm-panes" }, column(parts.looks.element), expects);
   const shown = node("div", {}, node("div", { class: "llm-panes" }, parts.grid.element, open), parts.chips.element, tables);
   parts.clear = () => (shown.hidden = true);
   parts.open = () => (shown.hidden = false);
   parts.clear();
   parts.element = node("div", {}, text, parts.controls.element, shown);
   return parts;
+}
+
+function temperatureIn(say, value) {
+  const written = value.toFixed(2);
+  return value === 1 ? written : say(value < 1 ? "sharper" : "flatter", written);
 }
 
 function makeControls(model, say, causal) {
@@ -171,7 +180,7 @@ function makeControls(model, say, causal) {
   const window = slider(say("window"), { min: 1, max: 16, step: 1, value: 3 }, (value) => store(model, { window: value }));
   const temperature = slider(
     say("temperature"),
-    { min: -1, max: 1, step: 0.05, value: 0, words: (log) => (10 ** log).toFixed(2) },
+    { min: -1, max: 1, step: 0.05, value: 0, words: (log) => temperatureIn(say, 10 ** log) },
     (log) => store(model, { temperature: log ? 10 ** log : 1 }),
   );
   const only = checkbox("", false, (checked) => store(model, { only: checked ? model.get("layer") : -1 }));
@@ -235,7 +244,7 @@ function drawState(state, { model, say, engine, parts }) {
   const seen = highest(row, SHOWN).filter((place) => row[place] > 0);
   parts.looks.show(
     seen.map((place) => ({ piece: words[place], place, shares: [row[place]] })),
-    ({ piece, place }) => `${visible(piece)} (${place + 1})`,
+    ({ piece, place }) => `${visible(piece)} (${place})`,
   );
   parts.expects.title.textContent = expectation({ say, pieces: words, asking, causal });
   const [own, changed] = [before, now].map(({ logits }) => distributionAt(logits, asking, pieces.length));

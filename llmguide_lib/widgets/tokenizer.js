@@ -20,6 +20,10 @@ const TEXTS = {
     en: "{0} characters, {1} bytes, {2} tokens: {3} bytes per token. Two shades tell words apart; no token spans two of them.",
     zh: "{0} 个字符，{1} 字节，{2} 个词元，平均每个词元 {3} 字节。深浅两色区分不同的词，词元不会跨词。",
   },
+  partial: {
+    en: "⟨…⟩ is one byte of a character for which no rule was learned; the character is cut into its bytes.",
+    zh: "⟨…⟩ 是字符的一个字节：没学到能拼出这个字符的规则，它就被切成字节。",
+  },
   made: { en: "How “{0}” is put together", zh: "“{0}”是怎么拼起来的" },
   learned: { en: "rule no.", zh: "规则序号" },
   joined: { en: "what is joined", zh: "合并" },
@@ -76,7 +80,7 @@ function build({ model, say, engine, attempt }) {
     choose: (place) => store(model, { chosen: place }),
     type: (text) => read(text),
   });
-  const draw = () => drawText(state, { model, say, parts });
+  const draw = () => drawText(state, { model, say, parts, engine });
 
   const read = newest(
     attempt(async (text) => {
@@ -146,27 +150,25 @@ function hex(bytes) {
   return bytes.map((byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join(" ");
 }
 
-// What a token spells by itself; one that is only a part of a character as its bytes.
-export function spelled(bytes) {
-  try {
-    return new TextDecoder("utf-8", { ignoreBOM: true, fatal: true }).decode(Uint8Array.from(bytes));
-  } catch {
-    return bytes.map((byte) => `⟨${hex([byte])}⟩`).join("");
-  }
+// Whether bytes are no whole characters.
+export function isPartial(bytes) {
+  return new TextDecoder().decode(Uint8Array.from(bytes)).includes("\uFFFD") && hex(bytes) !== "EF BF BD";
 }
 
-function drawText({ words }, { model, say, parts }) {
+function drawText({ words }, { model, say, parts, engine }) {
   const tokens = placed(words);
   const written = { ids: ({ id }) => String(id), bytes: ({ bytes }) => hex(bytes), nothing: () => "" }[model.get("below")];
   parts.below.input.value = model.get("below");
-  parts.chips.show(tokens.map(({ bytes }) => spelled(bytes)), chosenOf(model, words), tokens.map(written));
+  parts.chips.show(tokens.map(({ id }) => engine.about.pieces[id]), chosenOf(model, words), tokens.map(written));
   tokens.forEach(({ id, bytes, number }, place) => {
     const title = say("token", place + 1, id, hex(bytes));
     change(parts.chips.element.children[place], { class: number % 2 ? "llm-odd" : "llm-even", title });
   });
   const text = words.map((word) => word.text).join("");
   const { characters, bytes } = measures(text, "", tokens.length);
-  parts.note.textContent = tokens.length ? say("counted", characters, bytes, tokens.length, (bytes / tokens.length).toFixed(2)) : "";
+  const counted = say("counted", characters, bytes, tokens.length, (bytes / tokens.length).toFixed(2));
+  const partial = tokens.some((token) => isPartial(token.bytes)) ? say("partial") : "";
+  parts.note.textContent = tokens.length ? `${counted} ${partial}`.trim() : "";
 }
 
 function drawMerges({ say, parts, engine }, made) {

@@ -107,7 +107,7 @@ function box({ fate, sum, logProbability }, { column, row, marks, text, name }) 
     given,
     shape("rect", { width: WIDTH, height: HEIGHT, rx: 4 }),
     shape("text", { x: 6, y: 14 }, short(visible(text))),
-    shape("text", { x: 6, y: 28, class: "llm-small" }, sum.toFixed(2)),
+    shape("text", { x: 6, y: 28, class: "llm-small" }, sum.toFixed(2).replace("-", "−")),
     shape("text", { x: WIDTH - 6, y: 28, class: "llm-small", "text-anchor": "end" }, `${MARKS[fate]} ${share}`),
   );
 }
