@@ -730,7 +730,8 @@ def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
     model = speaking(vocab_size=701)  # one more than the tokenizer has
     about = started(site, how, model)
     assert about == {
-        "family": "Llama", "maxSeqLen": 64, "numHeads": 4, "numLayers": 3, "special": TOKENIZER.special_tokens,
+        "family": "Llama", "maxSeqLen": 64, "numHeads": 4, "numLayers": 3, "causal": True,
+        "special": TOKENIZER.special_tokens, "rules": len(TOKENIZER.merges),
     }  # fmt: skip
     code = """async () => {
       const tokens = [];
@@ -784,6 +785,20 @@ def test_a_text_can_be_stopped_in_the_middle_while_another_goes_on(site):
     assert 5 <= first < 200 and second == 40
 
 
+def test_a_search_can_be_stopped_in_the_middle(site):
+    started(site, "joined", speaking(max_seq_len=2000))
+    code = """async () => {
+      const levels = [];
+      const search = link.ask("beams", { text: "a", numBeams: 2, maxNewTokens: 60 }, (level) => {
+        if (levels.push(level) === 4) link.stop(search.id);
+      });
+      const { greedy } = await search.result;
+      return [levels.length, greedy.ids.length, levels.at(-1).found[0].ids.length];
+    }"""
+    levels, greedy, length = site.evaluate(code)
+    assert 4 <= levels < 60 and greedy == 60 and length == levels
+
+
 def test_a_head_is_switched_off_and_a_state_replaced_by_message(site):
     model = speaking(ModernBERT)
     started(site, "joined", model)
@@ -823,6 +838,25 @@ def test_a_worker_refuses_with_a_sentence_and_goes_on(site, key):
     found = site.evaluate(f"() => refusal(() => {WORKER_REFUSALS[key]}.result)")
     assert found[0] == key and found[1] and found[2]
     assert site.evaluate("async () => (await link.ask('encode', { text: 'a' }).result).ids") == TOKENIZER.encode("a")
+
+
+def test_without_weights_there_is_a_tokenizer_and_no_model(site):
+    code = """async ([source, tokenizer]) => {
+      const other = engine.connect(engine.workerFrom(source));
+      const about = await other.ask("load", { weights: new Uint8Array(), tokenizer }).result;
+      const { pieces } = await other.ask("vocabulary").result;
+      const refused = [];
+      for (const job of ["forward", "generate", "beams"]) {
+        refused.push((await refusal(() => other.ask(job, { text: "a" }).result))[0]);
+      }
+      const wide = (await refusal(() => other.ask("cut", { text: "🙂".repeat(2001) }).result))[1];
+      other.end();
+      return { about, pieces: pieces.length, refused, wide };
+    }"""
+    found = site.evaluate(code, [bundle("engine.worker"), tokenizer_json()])
+    assert found["about"] == {"special": TOKENIZER.special_tokens, "rules": len(TOKENIZER.merges)}
+    assert found["pieces"] == 700 and found["refused"] == ["unloaded"] * 3
+    assert found["wide"] == "The text has 2001 characters; at most 2000 are cut here. Shorten it."
 
 
 def test_two_engines_on_a_page_and_one_that_was_ended(site):

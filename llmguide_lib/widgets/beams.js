@@ -55,9 +55,9 @@ const TEXTS = {
     zh: "贪心文本的概率是得分最高者的 {0} 倍：两者长度不同，或者搜索丢掉了通向它的路。",
   },
   searching: { en: "Searching: {0} of {1} tokens", zh: "正在搜索：{1} 个词元中的第 {0} 个" },
-  stopped: { en: "Stopped after {0} tokens.", zh: "在第 {0} 个词元处停下。" },
+  stopped: { en: "Stopped after {0} tokens. ", zh: "在第 {0} 个词元处停下。" },
   early: {
-    en: "The search ended after {0} tokens: nothing that still grows is ahead of the texts that ended.",
+    en: "The search ended after {0} tokens: nothing that still grows is ahead of the texts that ended. ",
     zh: "搜索在第 {0} 个词元处结束：还在变长的都赶不上已经结束的文本。",
   },
   probability: { en: "probability of the whole", zh: "整段的概率" },
@@ -193,7 +193,7 @@ function drawTree(state, { model, say, engine, parts }) {
   drawChosen(state, { model, say, engine, parts });
   drawFound(state, { say, engine, parts });
   const end = levels.length < asked ? say(halted ? "stopped" : "early", levels.length) : "";
-  parts.note.textContent = `${end} ${comparison(say, found[0], greedy)}`.trim();
+  parts.note.textContent = end + comparison(say, found[0], greedy);
 }
 
 function comparison(say, best, greedy) {

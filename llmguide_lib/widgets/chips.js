@@ -12,8 +12,8 @@ export function visible(piece) {
 }
 
 // For where there is little room.
-export function short(text) {
-  return [...text].length > 11 ? `${[...text].slice(0, 10).join("")}…` : text;
+export function short(text, most = 11) {
+  return [...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text;
 }
 
 // One of the tokens is chosen; a click or the arrow keys choose another, and `tell` hears its place. `show` may be given

@@ -57,12 +57,12 @@ const SETTINGS = ["mask", "window", "temperature", "only"];
 const TRAINED = { mask: "trained", temperature: 1, only: -1 };
 
 function still(model, say) {
-  const { pieces, weights, asking, rows } = model.get("still");
+  const { pieces, weights, asking, causal, rows } = model.get("still");
   const map = largeMap({ choose: () => {}, point: () => {} });
   const [layer, head] = [model.get("layer"), model.get("head")];
   map.show({ weights: weights.flat(), pieces, asking, label: say("map", layer, head) });
   const table = bars(say("token"), [say("candidate"), say("before")]);
-  table.title.textContent = expectation({ say, pieces, asking, causal: asking === pieces.length - 1 });
+  table.title.textContent = expectation({ say, pieces, asking, causal });
   table.show(rows.map(([piece, share]) => ({ piece, shares: [share] })));
   return node("div", {}, node("p", { class: "llm-note" }, say("map", layer, head)), map.element, table.element);
 }

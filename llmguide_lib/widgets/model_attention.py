@@ -10,7 +10,7 @@ from ..tokenizers import BPETokenizer
 from .model_explorer import ModelExplorer, scores_of
 
 ROWS = 6
-TEXTS = {True: "Return a new array of the same shape as the given array", False: "Return a new <|mask|> of the given shape"}
+TEXTS = {True: "Return a new array of the same shape as the given array", False: "Return a new<|mask|> of the given shape"}
 
 
 class ModelAttentionExplorer(ModelExplorer):
@@ -60,7 +60,8 @@ class ModelAttentionExplorer(ModelExplorer):
 
     def _result(self, ids: list[int]) -> dict:
         weights = weights_of(self._model, ids, *self._large)
-        shown = {"weights": [[round(weight, 3) for weight in row] for row in weights.tolist()], "asking": self._asking(ids)}
+        rounded = [[round(weight, 3) for weight in row] for row in weights.tolist()]
+        shown = {"weights": rounded, "asking": self._asking(ids), "causal": isinstance(self._model, Llama)}
         return super()._result(ids) | shown | {"rows": self._rows(scores_of(self._model, ids)[shown["asking"]], ROWS)}
 
     def _asking(self, ids: list[int]) -> int:

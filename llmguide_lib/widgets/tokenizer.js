@@ -21,7 +21,7 @@ const TEXTS = {
     zh: "{0} 个字符，{1} 字节，{2} 个词元，平均每个词元 {3} 字节。深浅两色区分不同的词，词元不会跨词。",
   },
   partial: {
-    en: "⟨…⟩ is one byte of a character for which no rule was learned; the character is cut into its bytes.",
+    en: " ⟨…⟩ is one byte of a character for which no rule was learned; the character is cut into its bytes.",
     zh: "⟨…⟩ 是字符的一个字节：没学到能拼出这个字符的规则，它就被切成字节。",
   },
   made: { en: "How “{0}” is put together", zh: "“{0}”是怎么拼起来的" },
@@ -41,7 +41,7 @@ const TEXTS = {
   count: { en: "tokens", zh: "词元" },
   perWord: { en: "per word", zh: "每词" },
   perCharacter: { en: "per character", zh: "每字符" },
-  times: { en: "× English", zh: "英文的倍数" },
+  times: { en: "× English", zh: "是英语的几倍" },
   put: { en: "put this text into the box: {0}", zh: "把这段文本放进输入框：{0}" },
   en: { en: "English", zh: "英语" },
   zh: { en: "Chinese", zh: "汉语" },
@@ -152,7 +152,12 @@ function hex(bytes) {
 
 // Whether bytes are no whole characters.
 export function isPartial(bytes) {
-  return new TextDecoder().decode(Uint8Array.from(bytes)).includes("\uFFFD") && hex(bytes) !== "EF BF BD";
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(bytes));
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 function drawText({ words }, { model, say, parts, engine }) {
@@ -168,7 +173,7 @@ function drawText({ words }, { model, say, parts, engine }) {
   const { characters, bytes } = measures(text, "", tokens.length);
   const counted = say("counted", characters, bytes, tokens.length, (bytes / tokens.length).toFixed(2));
   const partial = tokens.some((token) => isPartial(token.bytes)) ? say("partial") : "";
-  parts.note.textContent = tokens.length ? `${counted} ${partial}`.trim() : "";
+  parts.note.textContent = tokens.length ? counted + partial : "";
 }
 
 function drawMerges({ say, parts, engine }, made) {

@@ -4,7 +4,8 @@
 import { short, visible } from "./chips.js";
 import { change, node, shape } from "./dom.js";
 
-const [WIDTH, HEIGHT, GAP_X, GAP_Y] = [92, 34, 34, 8];
+const [WIDTH, HEIGHT, GAP_X, GAP_Y] = [84, 34, 22, 8];
+const LETTERS = 10; // of a token in a box
 const MARKS = { kept: "", dropped: "×", ended: "■" };
 
 // Where a candidate is drawn; the text itself stands before the first column.
@@ -106,7 +107,7 @@ function box({ fate, sum, logProbability }, { column, row, marks, text, name }) 
     "g",
     given,
     shape("rect", { width: WIDTH, height: HEIGHT, rx: 4 }),
-    shape("text", { x: 6, y: 14 }, short(visible(text))),
+    shape("text", { x: 6, y: 14 }, short(visible(text), LETTERS)),
     shape("text", { x: 6, y: 28, class: "llm-small" }, sum.toFixed(2).replace("-", "−")),
     shape("text", { x: WIDTH - 6, y: 28, class: "llm-small", "text-anchor": "end" }, `${MARKS[fate]} ${share}`),
   );
@@ -127,6 +128,6 @@ function root(text) {
     "g",
     { class: "llm-node llm-root", transform: `translate(${x + 1}, ${y})` },
     shape("rect", { width: WIDTH, height: HEIGHT, rx: 4 }),
-    shape("text", { x: 6, y: 21 }, short(visible(text))),
+    shape("text", { x: 6, y: 21 }, short(visible(text), LETTERS)),
   );
 }
