@@ -66,6 +66,7 @@ function vocabulary({ model, tokenizer }) {
 // {text} -> words, the pieces that are cut further: {text, tokens}, each token {id, bytes}
 function cut({ tokenizer }, { text }) {
   const length = [...text].length;
+  if (!length) throw new Refusal("empty");
   if (length > MOST_CUT) throw new Refusal("wide", length, MOST_CUT);
   const words = tokenizer.words(text);
   return { words: words.map((word) => ({ text: word.text, tokens: word.ids.map((id) => ({ id, bytes: [...tokenizer.bytes(id)] })) })) };
