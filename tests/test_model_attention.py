@@ -1,4 +1,4 @@
-"""The model attention explorer: the weights and predictions of PyTorch, as trained and changed, by mouse and keyboard."""
+"""The model attention explorer: PyTorch's weights and predictions, as trained and changed, by mouse and keyboard."""
 
 import pytest
 import torch
@@ -35,8 +35,8 @@ def encoder():
 MAKERS = {"decoder": decoder, "encoder": encoder}
 
 
-def ids_of(name, text=None):
-    return TOKENIZER.encode(text or TEXTS[name], ["<|mask|>"] if name == "encoder" else ())
+def ids_of(name):
+    return TOKENIZER.encode(TEXTS[name], ["<|mask|>"] if name == "encoder" else ())
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +54,17 @@ def ready(pages, name, **changes):
     page = pages[name]
     page.evaluate("values => Object.entries(values).forEach((one) => model.set(...one))", SETTINGS | changes)
     type_text(page, TEXTS[name])
-    settle(page, name)
+    settle(page)
     return page
 
 
-def settle(page, name, text=None):
-    """Until what is asked for is drawn: the worker answers in order, so a request of our own comes after all others."""
-    count = len(ids_of(name, text))
-    page.wait_for_function("n => document.querySelectorAll('.llm-chips button').length === n", arg=count)
-    page.wait_for_function("() => [...llmguideModels.values()].every((one) => one.ready)")
-    page.evaluate("() => new Promise((resume) => setTimeout(resume, 150))")
+def settle(page):
+    """Until what was asked for is drawn. The worker answers in order; an answer may lead to one more request, twice."""
+    code = """async () => {
+      const [{ ready }] = llmguideModels.values();
+      for (let round = 0; round < 4; round++) await (await ready).link.ask("encode", { text: "a" }).result;
+    }"""
+    page.evaluate(code)
 
 
 def percent(share):
@@ -114,7 +115,9 @@ def test_weights_and_predictions_are_pytorchs_for_every_head_and_token(pages, na
     page = ready(pages, name)
     last = len(ids_of(name)) - 1
     for layer, head, asking in ((0, 0, last), (1, 3, 2), (0, 2, 0)):
-        page.evaluate("(set) => Object.entries(set).forEach((one) => model.set(...one))", {"layer": layer, "head": head})
+        page.evaluate(
+            "(set) => Object.entries(set).forEach((one) => model.set(...one))", {"layer": layer, "head": head}
+        )
         page.locator(".llm-chips button").nth(asking).click()
         assert assert_shows(page, name, MAKERS[name](), layer=layer, head=head, asking=asking) == 0
         assert page.get_by_role("status").last.inner_text().startswith("Attention is as trained")
@@ -140,19 +143,19 @@ def test_an_encoders_mask_is_a_token_and_looked_at_first(pages):
     options = [page.locator("select option").all_inner_texts() for page in pages.values()]
     assert "only what came before" in options[1] and "only what came before" not in options[0]
     type_text(pages["decoder"], TEXTS["encoder"])  # where it is no token
-    settle(pages["decoder"], "decoder", TEXTS["encoder"])
+    settle(pages["decoder"])
     assert "<|mask|>" not in pages["decoder"].locator(".llm-chips button").all_inner_texts()
 
 
 def test_a_prediction_follows_the_end_of_the_text_until_a_token_is_chosen(pages):
     page = ready(pages, "decoder")
     type_text(page, "the row")
-    settle(page, "decoder", "the row")
+    settle(page)
     chips = page.locator(".llm-chips button")
     assert chips.last.get_attribute("aria-pressed") == "true"
     chips.first.click()
     type_text(page, "the row of")
-    settle(page, "decoder", "the row of")
+    settle(page)
     assert chips.first.get_attribute("aria-pressed") == "true" and page.evaluate("model.get('asking')") == 0
     chips.last.click()
     assert page.evaluate("model.get('asking')") == -1

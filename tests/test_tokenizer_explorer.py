@@ -112,7 +112,7 @@ def test_the_merges_of_the_chosen_word_are_those_of_the_definition(page, word):
     last = dict(expected)  # the definition does all places of a rule at once, the explorer one by one
     found = {int(rank) if rank != "–" else None: pieces for rank, pieces in shown}
     assert found == {rank: [visible(spelled(TOKENIZER, id)) for id in ids] for rank, ids in last.items()}
-    assert expected[-1][1] == TOKENIZER.encode(word) and len(expected) > 2
+    assert expected[-1][1] == TOKENIZER.encode(word) and len(expected) > 1
 
 
 def test_the_arrow_keys_walk_the_tokens_and_python_hears_it(page):
@@ -214,7 +214,9 @@ def test_no_weights_are_sent_and_two_share_a_worker(opened, sent):
 def test_what_is_stored_is_small_and_shows_the_tokens_without_javascript():
     explorer = TokenizerExplorer(TOKENIZER, TEXT)
     assert len(str(state_of(explorer))) < 1500 and explorer.still["ids"] == TOKENIZER.encode(TEXT)
-    assert f"<code>{spelled(TOKENIZER, TOKENIZER.encode(TEXT)[0])}</code>" in explorer._repr_mimebundle_()[0]["text/html"]
+    assert (
+        f"<code>{spelled(TOKENIZER, TOKENIZER.encode(TEXT)[0])}</code>" in explorer._repr_mimebundle_()[0]["text/html"]
+    )
 
 
 @pytest.mark.parametrize(("lang", "theme"), [("zh", "dark"), ("en", "light")])

@@ -1,6 +1,5 @@
 """Model attention explorer: what every head of a model looks at in a text that the reader types."""
 
-import torch
 import traitlets
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,15 +9,17 @@ from ..tokenizers import BPETokenizer
 from .model_explorer import ModelExplorer, scores_of
 
 ROWS = 6
-TEXTS = {True: "Return a new array of the same shape as the given array", False: "Return a new<|mask|> of the given shape"}
+TEXTS = {
+    True: "Return a new array of the same shape as the given array",
+    False: "Return a new<|mask|> of the given shape",
+}
 
 
 class ModelAttentionExplorer(ModelExplorer):
     """All layers and heads as a grid of small maps, one of them large, and mask and temperature to be changed.
 
-    What the reader types and sets comes back: ``text``, ``layer`` and ``head`` (the large map), ``asking`` (the position
-    whose weights are read; -1 for an encoder's
-    first mask, otherwise the last), ``mask`` ("trained", "everything", "past" or "near"), ``window`` (of the
+    What the reader types and sets comes back: ``text``, ``layer`` and ``head`` (the large map), ``asking`` (the
+    position whose weights are read; -1 for an encoder's first mask, otherwise the last), ``mask`` ("trained", "everything", "past" or "near"), ``window`` (of the
     mask "near"), ``temperature`` and ``only`` (-1: they hold in all layers; otherwise in that one).
 
     Args:
@@ -82,4 +83,4 @@ def weights_of(model: nn.Module, ids: list[int], layer: int, head: int) -> Float
         scores_of(model, ids)
     finally:
         handle.remove()
-    return seen[0].detach().float().cpu()
+    return seen[0].float().cpu()

@@ -25,8 +25,8 @@ class EngineExplorer(Explorer):
     """What explorers share that run something in the page: the page asks for it when the reader starts it, the kernel
     sends it.
 
-    On the website there is no kernel; what belongs to a course model is fetched from the site, of anything else the page
-    shows ``still``.
+    On the website there is no kernel; what belongs to a course model is fetched from the site, of anything else the
+    page shows ``still``.
 
     Args:
         tokenizer: what is sent; subclasses add weights to it.

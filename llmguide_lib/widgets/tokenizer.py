@@ -28,7 +28,9 @@ class TokenizerExplorer(EngineExplorer):
     chosen = traitlets.Int(0, min=0).tag(sync=True)
     below = traitlets.Enum(["ids", "bytes", "nothing"], "ids").tag(sync=True)
 
-    def __init__(self, tokenizer: BPETokenizer, text: str = "Unbelievable: 3 tokenizers cut 分词器 differently.") -> None:
+    def __init__(
+        self, tokenizer: BPETokenizer, text: str = "Unbelievable: 3 tokenizers cut 分词器 differently."
+    ) -> None:
         size = len(json.dumps(tokenizer._to_json())) if isinstance(tokenizer, BPETokenizer) else 0
         course = course_of_tokenizer(tokenizer) if isinstance(tokenizer, BPETokenizer) else ""
         super().__init__(tokenizer, text, course, size)
