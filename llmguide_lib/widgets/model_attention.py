@@ -19,8 +19,9 @@ class ModelAttentionExplorer(ModelExplorer):
     """All layers and heads as a grid of small maps, one of them large, and mask and temperature to be changed.
 
     What the reader types and sets comes back: ``text``, ``layer`` and ``head`` (the large map), ``asking`` (the
-    position whose weights are read; -1 for an encoder's first mask, otherwise the last), ``mask`` ("trained", "everything", "past" or "near"), ``window`` (of the
-    mask "near"), ``temperature`` and ``only`` (-1: they hold in all layers; otherwise in that one).
+    position whose weights are read; -1 for an encoder's first mask, otherwise the last), ``mask``
+    ("trained", "everything", "past" or "near"), ``window`` (of the mask "near"), ``temperature`` and ``only`` (-1: they
+    hold in all layers; otherwise in that one).
 
     Args:
         model: a decoder or an encoder, the course's or the reader's own.
