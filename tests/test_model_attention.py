@@ -260,6 +260,8 @@ def test_bad_text_has_a_sentence_and_good_text_helps(pages, text, sentence):
         (lambda: ModelAttentionExplorer(GPT(GPTConfig(**SIZES)), TOKENIZER), "takes a Llama or ModernBERT"),
         (lambda: ModelAttentionExplorer(decoder(), TOKENIZER, layer=2), r"layer \(2\) must be at least 0 and below 2"),
         (lambda: ModelAttentionExplorer(decoder(), TOKENIZER, head=-1), r"head \(-1\) must be at least 0 and below 4"),
+        (lambda: setattr(ModelAttentionExplorer(decoder(), TOKENIZER), "layer", 2), r"layer \(2\) must be at least 0"),
+        (lambda: setattr(ModelAttentionExplorer(decoder(), TOKENIZER), "only", 2), r"only \(2\) must be at least -1"),
         (lambda: ModelAttentionExplorer(decoder(), TOKENIZER, ""), "text has 0 tokens, it must have 1 to 64"),
     ],
 )

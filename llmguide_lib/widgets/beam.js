@@ -88,7 +88,7 @@ function check(model, ids, { numBeams, maxNewTokens, lengthPenalty }) {
   const rules = [
     ["numBeams", numBeams, Number.isInteger(numBeams) && numBeams >= 1, "1, 2, …"],
     ["maxNewTokens", maxNewTokens, Number.isInteger(maxNewTokens) && maxNewTokens >= 1, "1, 2, …"],
-    ["lengthPenalty", lengthPenalty, Number.isFinite(lengthPenalty), "a finite number"],
+    ["lengthPenalty", lengthPenalty, Number.isFinite(lengthPenalty), "< ∞"],
   ];
   for (const [name, value, fine, rule] of rules) if (!fine) throw new Refusal("range", name, value, rule);
   if (ids.length + maxNewTokens > model.maxSeqLen) throw new Refusal("room", ids.length, maxNewTokens, model.maxSeqLen);

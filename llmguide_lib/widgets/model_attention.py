@@ -48,12 +48,19 @@ class ModelAttentionExplorer(ModelExplorer):
         self, model: nn.Module, tokenizer: BPETokenizer, text: str | None = None, layer: int = 0, head: int = 0
     ) -> None:
         self._check(model, tokenizer)
-        for name, value, end in (("layer", layer, model.config.num_layers), ("head", head, model.config.num_heads)):
-            if not 0 <= value < end:
-                raise ValueError(f"{name} ({value}) must be at least 0 and below {end}")
-        self._large = layer, head
+        self._ends = {"layer": model.config.num_layers, "head": model.config.num_heads, "only": model.config.num_layers}
+        self._large = self._checked("layer", layer), self._checked("head", head)
         super().__init__(model, tokenizer, TEXTS[isinstance(model, Llama)] if text is None else text)
         self.layer, self.head = layer, head
+
+    @traitlets.validate("layer", "head", "only")
+    def _validate_place(self, proposal: traitlets.Bunch) -> int:
+        return self._checked(proposal["trait"].name, proposal["value"], -1 if proposal["trait"].name == "only" else 0)
+
+    def _checked(self, name: str, value: int, least: int = 0) -> int:
+        if not least <= value < self._ends[name]:
+            raise ValueError(f"{name} ({value}) must be at least {least} and below {self._ends[name]}")
+        return value
 
     def _allowed_special(self) -> list[str]:
         if isinstance(self._model, Llama):

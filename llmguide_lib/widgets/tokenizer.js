@@ -124,7 +124,7 @@ function makeParts(model, say, on) {
     chips: chips(say("tokens"), on.choose),
     note: node("p", { class: "llm-note", role: "status" }),
     merges: node("div"),
-    costs: node("table", { class: "llm-costs" }, node("caption", {}, say("cost"))),
+    costs: node("table", { class: "llm-costs" }),
   };
   parts.put = (sample) => {
     text.value = sample;
@@ -133,7 +133,8 @@ function makeParts(model, say, on) {
   };
   const controls = node("div", { class: "llm-controls llm-after" }, below.element);
   const wide = node("div", { class: "llm-wide", tabindex: 0, role: "group", "aria-label": say("cost") }, parts.costs);
-  parts.element = node("div", {}, text, controls, parts.chips.element, parts.note, parts.merges, wide);
+  const cost = node("p", { class: "llm-heading" }, say("cost"));
+  parts.element = node("div", {}, text, controls, parts.chips.element, parts.note, parts.merges, cost, wide);
   return parts;
 }
 
