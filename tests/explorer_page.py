@@ -2,6 +2,7 @@
 
 import base64
 import json
+import unicodedata
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -170,6 +171,13 @@ def type_text(page, text):
       box.dispatchEvent(new Event("input"));
     }"""
     page.evaluate(f"() => ({code})({json.dumps(text)})")
+
+
+def visible(piece):
+    """How explorers write a token, so that all of it can be seen."""
+    signs = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
+    hidden = (one if unicodedata.category(one)[0] not in "CZ" else f"⟨U+{ord(one):04X}⟩" for one in piece)
+    return "".join(signs.get(one, shown) for one, shown in zip(piece, hidden, strict=True))
 
 
 def complaint(page):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from browser import violations
-from explorer_page import complaint, mount, press_start, shared_page, type_text, visit_site
+from explorer_page import complaint, mount, press_start, shared_page, type_text, visible, visit_site
 from test_model_explorers import SIZES, TOKENIZER, decoder
 
 from llmguide_lib import course
@@ -52,8 +52,8 @@ def search(page, **changes):
     return [row.locator("th, td").all_inner_texts() for row in page.locator(".llm-found tr").all()[1:]]
 
 
-def visible(ids):
-    return "".join(spelled(TOKENIZER, id) if id < 700 else f"#{id}" for id in ids).replace(" ", "␣").replace("\n", "⏎")
+def seen(ids):
+    return visible("".join(spelled(TOKENIZER, id) if id < 700 else f"#{id}" for id in ids))
 
 
 def number(text):
@@ -91,13 +91,13 @@ def test_the_texts_found_are_the_librarys_and_the_greedy_one_stands_below(
     options = {"num_beams": num_beams, "length_penalty": length_penalty, "end_id": end_id}
     text, score = beam_search(model, torch.tensor([ids]), length, **options)
     made = text[len(ids) :].tolist()
-    assert rows[0][:2] == [visible(made), str(len(made))]
+    assert rows[0][:2] == [seen(made), str(len(made))]
     assert number(rows[0][3]) == pytest.approx(score, abs=6e-4)
     assert number(rows[0][2]) == pytest.approx(score * len(made) ** length_penalty, abs=6e-3)
     scores = [number(row[3]) for row in rows[:-1]]
     assert scores == sorted(scores, reverse=True)
     made, total = greedy_of(model, ids, length, end_id)
-    assert rows[-1][:2] == [f"greedy: {visible(made)}", str(len(made))]
+    assert rows[-1][:2] == [f"greedy: {seen(made)}", str(len(made))]
     assert number(rows[-1][2]) == pytest.approx(total, abs=6e-3)
 
 
@@ -119,7 +119,7 @@ def test_a_new_search_replaces_the_one_that_runs(page):
     rows = search(page, text="a row", num_beams=2, length=3)
     ids = TOKENIZER.encode("a row")
     text, _ = beam_search(decoder(), torch.tensor([ids]), 3, num_beams=2)
-    assert rows[0][0] == visible(text[len(ids) :].tolist()) and page.locator(".llm-node:not(.llm-root)").count() == 12
+    assert rows[0][0] == seen(text[len(ids) :].tolist()) and page.locator(".llm-node:not(.llm-root)").count() == 12
 
 
 def test_it_can_be_stopped_in_the_middle(page):
@@ -151,7 +151,7 @@ def test_the_tree_shows_every_candidate_and_marks_the_best_and_the_greedy_text(p
     first = page.locator(".llm-node.llm-greedy").first
     shares = scores_of(decoder(), ids)[-1].softmax(dim=-1)
     best = shares.argmax().item()
-    assert f"“{visible([best])}”, probability {100 * shares[best]:.1f}%" in first.get_attribute("aria-label")
+    assert f"“{seen([best])}”, probability {100 * shares[best]:.1f}%" in first.get_attribute("aria-label")
 
 
 def test_a_candidate_explains_its_sum_its_score_and_its_fate(page):
@@ -172,7 +172,7 @@ def test_a_candidate_explains_its_sum_its_score_and_its_fate(page):
 def test_ended_candidates_are_marked_and_say_so(page):
     search(page, ends=spelled(TOKENIZER, likely_end()), num_beams=6, length=4)
     ended = page.locator(".llm-node.llm-ended")
-    assert ended.count() >= 1 and "■" in ended.first.inner_text()
+    assert ended.count() >= 1 and "■" in ended.first.text_content()
     ended.first.click()
     assert page.locator("p[aria-live]").inner_text().endswith("Ended: it waits with its score, and no longer grows.")
 
@@ -216,7 +216,7 @@ def test_paths_and_neighbours_of_a_small_tree(page):
     [
         ("", "There is no text yet"),
         ("a b c d " * 40, "the model reads at most 64. Shorten it."),
-        ("a " * 62, "62 tokens of text and 5 new ones are more than the 64"),
+        ("a" + " a" * 61, "62 tokens of text and 5 new ones are more than the 64"),
         ("ab\ud800c", "Character 3 of the text is half a character"),
     ],
 )
@@ -236,7 +236,7 @@ def test_bad_text_has_a_sentence_and_good_text_helps(page, text, sentence):
             "model is a ModernBERT; BeamExplorer takes a Llama",
         ),
         (lambda: BeamExplorer(decoder(), TOKENIZER, ends="no token"), "token .* must be one of the 700 tokens"),
-        (lambda: explorer("a " * 60), "text has 6. tokens, 6 more must fit into the 64 of this model"),
+        (lambda: explorer("a" + " a" * 59), "text has 60 tokens, 6 more must fit into the 64 of this model"),
         (lambda: explorer(""), "text has 0 tokens, it must have 1 to 64"),
     ],
 )
@@ -274,6 +274,6 @@ def test_the_course_model_is_searched_on_the_website(browser, tmp_path, lang, th
         press_start(page)
         page.locator(".llm-found tr").nth(3).wait_for()
         found = page.locator(".llm-found th").all_inner_texts()
-        assert found[4] == stored.still["rows"][0][0].replace(" ", "␣")
+        assert found[4] == visible(stored.still["rows"][0][0])
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert violations(page) == []

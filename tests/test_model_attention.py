@@ -3,7 +3,7 @@
 import pytest
 import torch
 from browser import violations
-from explorer_page import answers, complaint, mount, press_start, shared_page, state_of, type_text, visit_site
+from explorer_page import answers, complaint, mount, press_start, shared_page, state_of, type_text, visible, visit_site
 from hard_texts import HARD
 from test_engine import MASKS, attends, observed
 from test_model_explorers import SIZES, decoder
@@ -75,9 +75,8 @@ def close(text, share):
     return text == percent(share) or abs(float(text.strip("<%")) - 100 * share) < 0.11
 
 
-def visible(id):
-    piece = spelled(TOKENIZER, id) if id < TOKENIZER.vocab_size else f"#{id}"
-    return piece.replace(" ", "␣").replace("\n", "⏎")
+def seen(id):
+    return visible(spelled(TOKENIZER, id) if id < TOKENIZER.vocab_size else f"#{id}")
 
 
 def table(page, place):
@@ -89,19 +88,19 @@ def assert_shows(page, name, model, *, layer, head, asking):
     """Compares the weights and both predictions with those of PyTorch; returns how much moved."""
     ids = ids_of(name)
     tokens = torch.tensor([ids])
-    seen = observed(model, tokens)
-    row = seen["weights"][layer][head, asking]
+    inside = observed(model, tokens)
+    row = inside["weights"][layer][head, asking]
     found = table(page, 0)
     assert len(found) == min(8, int((row > 0).sum()))
     for (label, share), place in zip(found, row.argsort(descending=True, stable=True).tolist(), strict=False):
-        assert label == f"{visible(ids[place])} ({place})" or close(share, row[int(label.split("(")[-1][:-1])].item())
+        assert label == f"{seen(ids[place])} ({place})" or close(share, row[int(label.split("(")[-1][:-1])].item())
         assert close(share, row[place].item())
     with torch.no_grad():
         before = MAKERS[name]()(tokens)[0, asking].softmax(dim=-1)
-    now = seen["logits"][asking].softmax(dim=-1)
-    spelt = {visible(id): id for id in reversed(range(710))}
+    now = inside["logits"][asking].softmax(dim=-1)
+    spelt = {seen(id): id for id in reversed(range(710))}
     rows = table(page, 1)
-    assert rows[0][0] == visible(before.argmax().item()) and 6 <= len(rows) <= 9
+    assert rows[0][0] == seen(before.argmax().item()) and 6 <= len(rows) <= 9
     for piece, own, changed in rows:
         assert close(own, before[spelt[piece]].item()) and close(changed, now[spelt[piece]].item())
     return (now - before).abs().sum().item() / 2
@@ -212,7 +211,7 @@ def test_the_large_map_is_read_by_pointing_and_a_click_chooses_the_row(pages):
     page.mouse.move(*at)
     weight = observed(decoder(), torch.tensor([ids]))["weights"][1][2, 3, 1].item()
     said = page.locator(".llm-map + p").inner_text()
-    assert said.startswith(f"“{visible(ids[3])}” gives “{visible(ids[1])}” the weight ")
+    assert said.startswith(f"“{seen(ids[3])}” gives “{seen(ids[1])}” the weight ")
     assert float(said.split("weight ")[1][:-1]) == pytest.approx(weight, abs=6e-4)
     page.mouse.click(*at)
     assert page.evaluate("model.get('asking')") == 3
@@ -276,12 +275,12 @@ def test_bad_input_is_named(make, message, unchecked):
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_stored_result_is_one_heads_map_and_the_prediction(name, unchecked):
     explorer = ModelAttentionExplorer(MAKERS[name](), TOKENIZER, TEXTS[name], layer=1, head=2)
-    seen = observed(MAKERS[name](), torch.tensor([ids_of(name)]))
+    inside = observed(MAKERS[name](), torch.tensor([ids_of(name)]))
     asking = {"decoder": len(ids_of(name)) - 1, "encoder": 2}[name]
     stored = explorer.still
-    torch.testing.assert_close(torch.tensor(stored["weights"]), seen["weights"][1][2].double(), atol=6e-4, rtol=0)
+    torch.testing.assert_close(torch.tensor(stored["weights"]), inside["weights"][1][2].double(), atol=6e-4, rtol=0)
     assert (stored["asking"], stored["causal"]) == (asking, name == "decoder")
-    shares = seen["logits"][asking].softmax(dim=-1)[:700].topk(6).values.tolist()
+    shares = inside["logits"][asking].softmax(dim=-1)[:700].topk(6).values.tolist()
     assert [share for _, share in stored["rows"]] == pytest.approx(shares, abs=6e-5)
     assert len(str(state_of(explorer))) < 4000 and explorer.layer == 1 and explorer.head == 2
 
@@ -320,7 +319,7 @@ def test_the_course_models_are_looked_into_on_the_website(browser, tmp_path, nam
         chosen = page.locator('.llm-chips [aria-pressed="true"]').inner_text()
         assert chosen == {"gpt": "␣array", "bert": "<|mask|>"}[name]
         first = table(page, 1)[0]
-        assert first[0] == stored.still["rows"][0][0].replace(" ", "␣")
+        assert first[0] == visible(stored.still["rows"][0][0])
         assert abs(float(first[1][:-1]) / 100 - stored.still["rows"][0][1]) < 0.05
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert violations(page) == []

@@ -2,7 +2,7 @@
 
 import pytest
 from browser import violations
-from explorer_page import answers, complaint, mount, press_start, shared_page, state_of, type_text, visit_site
+from explorer_page import answers, complaint, mount, press_start, shared_page, state_of, type_text, visible, visit_site
 from hard_texts import HARD
 
 from llmguide_lib import course
@@ -56,10 +56,6 @@ def wait_for(page, text):
       return JSON.stringify(chips.map((one) => one.lastChild.textContent)) === JSON.stringify(ids);
     }"""
     page.wait_for_function(code, arg=ids)
-
-
-def visible(piece):
-    return piece.replace(" ", "␣").replace("\n", "⏎")
 
 
 # -- what is shown ----------------------------------------------------------------------------------------------------

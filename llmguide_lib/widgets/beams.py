@@ -53,7 +53,8 @@ class BeamExplorer(ModelExplorer):
 
     def _encode(self, text: str) -> list[int]:
         ids = super()._encode(text)
-        if len(ids) + STILL_TOKENS > (most := self._model.config.max_seq_len):
+        most = self._model.config.max_seq_len
+        if len(ids) + STILL_TOKENS > most:
             raise ValueError(f"text has {len(ids)} tokens, {STILL_TOKENS} more must fit into the {most} of this model")
         return ids
 

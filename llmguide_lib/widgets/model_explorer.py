@@ -108,7 +108,8 @@ class ModelExplorer(EngineExplorer):
 
     def _encode(self, text: str) -> list[int]:
         ids = self._tokenizer.encode(text, self._allowed_special())
-        if not 0 < len(ids) <= (most := self._model.config.max_seq_len):
+        most = self._model.config.max_seq_len
+        if not 0 < len(ids) <= most:
             raise ValueError(f"text has {len(ids)} tokens, it must have 1 to {most} for this model")
         return ids
 
