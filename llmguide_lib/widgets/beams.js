@@ -2,8 +2,8 @@
 // that greedy choices give.
 
 import { bars } from "./bars.js";
-import { chips, visible } from "./chips.js";
-import { button, choice, follow, node, slider, store } from "./dom.js";
+import { stillChips, visible } from "./chips.js";
+import { button, choice, follow, node, slider, store, textBox, wide } from "./dom.js";
 import { modelExplorer, newest } from "./starter.js";
 import { pathTo, rowsOf, tree } from "./tree.js";
 
@@ -36,7 +36,7 @@ const TEXTS = {
     zh: "“{0}”：{1} = {2}。再除以长度 {3} 的 {4} 次方，得分是 {5}。{6}",
   },
   keptBecause: { en: "Kept: it is among the {0} best.", zh: "保留：它在最好的 {0} 个之内。" },
-  droppedBecause: { en: "Dropped: {0} others that go on have a larger sum.", zh: "丢弃：有 {0} 个能继续的候选，和比它大。" },
+  droppedBecause: { en: "Dropped: {0} others that go on have a larger sum.", zh: "丢弃：另有 {0} 个还能继续的候选，它们的和更大。" },
   droppedEnd: { en: "Dropped: it ends, but is not among the {0} best.", zh: "丢弃：它已结束，但不在最好的 {0} 个之内。" },
   endedBecause: { en: "Ended: it waits with its score, and no longer grows.", zh: "结束：带着得分等待，不再变长。" },
   found: { en: "The texts found, best score first", zh: "找到的文本，得分高的在前" },
@@ -67,12 +67,9 @@ const SETTINGS = ["num_beams", "length", "length_penalty", "ends"];
 
 function still(model, say) {
   const { pieces, rows } = model.get("still");
-  const row = chips(say("text"), () => {});
-  row.show(pieces, -1);
-  for (const chip of row.element.children) chip.disabled = true;
   const table = bars(say("beam"), [say("continuation"), say("probability")]);
   table.show(rows.map(([piece, share]) => ({ piece, shares: [share] })));
-  return node("div", {}, row.element, table.element);
+  return node("div", {}, stillChips(say("text"), pieces), table.element);
 }
 
 function build({ model, say, engine, attempt }) {
@@ -142,12 +139,7 @@ function idOf({ pieces, special }, ends) {
 }
 
 function makeParts(model, say, { engine, choose, type, stop }) {
-  const text = node("textarea", { rows: 2, spellcheck: "false", "aria-label": say("text") });
-  text.value = model.get("text");
-  text.addEventListener("input", () => {
-    store(model, { text: text.value });
-    type();
-  });
+  const text = textBox(model, say("text"), 2, type);
   const { about } = engine;
   const range = (label, name, bounds, words) =>
     slider(label, { ...bounds, value: bounds.min, words }, (value) => store(model, { [name]: value }));
@@ -177,9 +169,9 @@ function makeParts(model, say, { engine, choose, type, stop }) {
   };
   const fields = [width, length, penalty, ends].map((one) => one.element);
   const controls = node("div", { class: "llm-controls llm-after" }, ...fields, parts.stop);
-  const wide = node("div", { class: "llm-wide", tabindex: 0, role: "group", "aria-label": say("found") }, parts.found);
   const legend = node("p", { class: "llm-note" }, say("legend"));
-  parts.shown = node("div", {}, node("p", { class: "llm-note" }, say("tree")), parts.tree.element, parts.chosen, legend, wide);
+  const note = node("p", { class: "llm-note" }, say("tree"));
+  parts.shown = node("div", {}, note, parts.tree.element, parts.chosen, legend, wide(say("found"), parts.found));
   parts.element = node("div", {}, text, controls, parts.note, parts.shown);
   return parts;
 }

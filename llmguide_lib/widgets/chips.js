@@ -16,6 +16,14 @@ export function short(text, most = 11) {
   return [...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text;
 }
 
+// Tokens that cannot be chosen, of a stored result.
+export function stillChips(label, pieces, chosen = -1, below = []) {
+  const row = chips(label, () => {});
+  row.show(pieces, chosen, below);
+  for (const chip of row.element.children) chip.disabled = true;
+  return row.element;
+}
+
 // One of the tokens is chosen; a click or the arrow keys choose another, and `tell` hears its place. `show` may be given
 // what is written below each of them.
 export function chips(label, tell) {

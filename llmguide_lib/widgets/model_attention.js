@@ -3,7 +3,7 @@
 
 import { bars, percent } from "./bars.js";
 import { chips, visible } from "./chips.js";
-import { button, change, checkbox, choice, follow, node, slider, store } from "./dom.js";
+import { button, change, checkbox, choice, follow, node, slider, store, textBox } from "./dom.js";
 import { arrows, enter } from "./grid.js";
 import { largeMap, paint } from "./map.js";
 import { highest, moved } from "./numbers.js";
@@ -128,12 +128,7 @@ function askingOf(model, ids, about) {
 
 function makeParts({ model, say, engine, state, refresh }) {
   const { causal, numLayers, numHeads } = engine.about;
-  const text = node("textarea", { rows: 2, spellcheck: "false", "aria-label": say("text") });
-  text.value = model.get("text");
-  text.addEventListener("input", () => {
-    store(model, { text: text.value });
-    refresh();
-  });
+  const text = textBox(model, say("text"), 2, refresh);
   const ask = (t) => store(model, { asking: causal && t === state.ids.length - 1 ? -1 : t }); // the last stays the last
   const names = (place) => visible(engine.about.pieces[state.ids[place]]);
   const pointed = node("p", { class: "llm-note" }, say("point"));

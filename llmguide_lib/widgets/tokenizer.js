@@ -1,8 +1,8 @@
 // Tokenizer: a text cut into tokens, the merges that made the tokens of a word, and what other languages cost.
 
-import { chips, visible } from "./chips.js";
+import { chips, stillChips, visible } from "./chips.js";
 import { measures } from "./counts.js";
-import { button, change, choice, follow, node, store } from "./dom.js";
+import { button, change, choice, follow, node, store, textBox, wide } from "./dom.js";
 import { modelExplorer, newest } from "./starter.js";
 
 const TEXTS = {
@@ -68,14 +68,11 @@ const SAMPLES = {
 
 function still(model, say) {
   const { pieces, ids } = model.get("still");
-  const row = chips(say("tokens"), () => {});
-  row.show(pieces, -1, ids.map(String));
-  for (const chip of row.element.children) chip.disabled = true;
-  return row.element;
+  return stillChips(say("tokens"), pieces, -1, ids.map(String));
 }
 
 function build({ model, say, engine, attempt }) {
-  const state = { words: [], steps: null };
+  const state = { words: [] };
   const parts = makeParts(model, say, {
     choose: (place) => store(model, { chosen: place }),
     type: (text) => read(text),
@@ -85,9 +82,9 @@ function build({ model, say, engine, attempt }) {
   const read = newest(
     attempt(async (text) => {
       const { words } = await engine.ask("cut", { text }).result.catch((error) => {
-        Object.assign(state, { words: [] });
+        state.words = [];
         draw();
-        drawMerges({ model, say, parts, engine }, null);
+        drawMerges({ say, parts, engine }, null);
         throw error;
       });
       state.words = words;
@@ -99,23 +96,18 @@ function build({ model, say, engine, attempt }) {
   const merges = async () => {
     const word = placed(state.words)[chosenOf(model, state.words)]?.word;
     const steps = word && (await engine.ask("merges", { word: word.text }).result).steps;
-    drawMerges({ model, say, parts, engine }, word ? { word, steps } : null);
+    drawMerges({ say, parts, engine }, word ? { word, steps } : null);
   };
   const explain = newest(attempt(merges));
 
   const unfollow = [follow(model, ["below"], draw), follow(model, ["chosen"], () => (draw(), explain()))];
   read(model.get("text"));
-  attempt(() => drawCosts({ model, say, parts, engine }))();
+  attempt(() => drawCosts({ say, parts, engine }))();
   return { element: parts.element, stop: () => unfollow.forEach((stop) => stop()) };
 }
 
 function makeParts(model, say, on) {
-  const text = node("textarea", { rows: 3, spellcheck: "false", "aria-label": say("text") });
-  text.value = model.get("text");
-  text.addEventListener("input", () => {
-    store(model, { text: text.value });
-    on.type(text.value);
-  });
+  const text = textBox(model, say("text"), 3, on.type);
   const options = ["ids", "bytes", "nothing"].map((name) => [name, say(name)]);
   const below = choice(say("below"), options, model.get("below"), (name) => store(model, { below: name }));
   const parts = {
@@ -132,9 +124,8 @@ function makeParts(model, say, on) {
     text.scrollIntoView({ block: "nearest" });
   };
   const controls = node("div", { class: "llm-controls llm-after" }, below.element);
-  const wide = node("div", { class: "llm-wide", tabindex: 0, role: "group", "aria-label": say("cost") }, parts.costs);
   const cost = node("p", { class: "llm-heading" }, say("cost"));
-  parts.element = node("div", {}, text, controls, parts.chips.element, parts.note, parts.merges, cost, wide);
+  parts.element = node("div", {}, text, controls, parts.chips.element, parts.note, parts.merges, cost, wide(say("cost"), parts.costs));
   return parts;
 }
 
@@ -191,8 +182,7 @@ function drawMerges({ say, parts, engine }, made) {
   const head = ["learned", "joined", "then"].map((name) => node("th", { scope: "col" }, say(name)));
   const caption = node("caption", {}, say("made", visible(word.text)));
   const table = node("table", { class: "llm-merges" }, caption, node("tr", {}, ...head), ...rows);
-  const wide = node("div", { class: "llm-wide", tabindex: 0, role: "group", "aria-label": say("made", visible(word.text)) }, table);
-  parts.merges.replaceChildren(wide, node("p", { class: "llm-note" }, say("whole", rules)));
+  parts.merges.replaceChildren(wide(say("made", visible(word.text)), table), node("p", { class: "llm-note" }, say("whole", rules)));
 }
 
 function code(piece, marked) {
