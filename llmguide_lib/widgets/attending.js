@@ -18,7 +18,7 @@ export function attending(model, { mask = "trained", window = Infinity, temperat
   const rules = [
     ["window", window, window === Infinity || (Number.isInteger(window) && window >= 1), "1, 2, …"],
     ["temperature", temperature, temperature > 0 && temperature < Infinity, "> 0"],
-    ["layer", layer, layer === null || (Number.isInteger(layer) && layer >= 0 && layer < blocks.length), `0 … ${blocks.length - 1}`],
+    ["layer", layer, layer === null || Object.hasOwn(blocks, layer), `0 … ${blocks.length - 1}`],
   ];
   for (const [name, value, fine, rule] of rules) if (!fine) throw new Refusal("range", name, value, rule);
   const changed = (block) => ({ ...block, ...MASKS[mask](block, window), temperature });

@@ -36,7 +36,10 @@ export function candidates(sums, rows, { numBeams, endId = null }) {
 export function* beamSearch(model, ids, { numBeams, maxNewTokens, lengthPenalty = 1, endId = null }) {
   check(model, ids, { numBeams, maxNewTokens, lengthPenalty });
   const step = candidateStep(model, ids, { numBeams, maxNewTokens, endId });
-  const scored = ({ sum, ids: made, path }, ended) => ({ ids: made, sum, path, ended, score: sum / made.length ** lengthPenalty });
+  const scored = (beam, ended) => {
+    const { ids: made, path, sum } = beam;
+    return { ids: made, path, sum, ended, score: sum / made.length ** lengthPenalty };
+  };
   let [beams, finished] = [[{ ids: [], path: [], sum: 0, cache: null }], []];
   for (let length = 1; length <= maxNewTokens; length++) {
     const { level, grown } = step(beams);

@@ -4,6 +4,7 @@
 import { bars } from "./bars.js";
 import { stillChips, visible } from "./chips.js";
 import { button, choice, follow, node, slider, store, textBox, wide } from "./dom.js";
+import { written } from "./numbers.js";
 import { modelExplorer, newest } from "./starter.js";
 import { pathTo, rowsOf, tree } from "./tree.js";
 
@@ -120,10 +121,6 @@ function build({ model, say, engine, attempt }) {
     restart();
   });
   return { element: parts.element, stop: unfollow };
-}
-
-function written(number, digits) {
-  return number.toFixed(digits).replace("-", "−");
 }
 
 function requestOf(model, engine, text) {

@@ -1,7 +1,7 @@
 // A map of attention weights: row = who looks, column = at whom; the darker, the larger.
 
 import { short, visible } from "./chips.js";
-import { node, shape } from "./dom.js";
+import { change, node, shape } from "./dom.js";
 
 const BLUE = [40, 125, 195]; // seen on light and on dark, so that nothing must be painted again when the theme changes
 const LARGEST = 20; // pixels of a cell
@@ -21,7 +21,7 @@ export function paint(canvas, weights, size) {
 // column under the pointer (or null).
 export function largeMap({ choose, point }) {
   const canvas = node("canvas");
-  const element = node("div", { class: "llm-wide llm-map" });
+  const element = node("div", { class: "llm-wide llm-map", role: "group", tabindex: 0 }); // wide ones scroll by keyboard
   let shown = { svg: null, size: 0, cell: 1, margin: 0 };
   const cellAt = (event) => {
     const { svg, size, cell, margin } = shown;
@@ -47,9 +47,10 @@ export function largeMap({ choose, point }) {
     const svg = shape("svg", { width, height: width, role: "img", "aria-label": label, ...listen });
     svg.append(frame, shape("image", { ...image, preserveAspectRatio: "none" }), shape("rect", row), ...labels(names, { asking, cell, margin }));
     shown = { svg, size, cell, margin };
+    change(element, { "aria-label": label });
     element.replaceChildren(svg);
   };
-  return { element, show, clear: () => element.replaceChildren() };
+  return { element, show };
 }
 
 function labels(names, { asking, cell, margin }) {

@@ -9,6 +9,11 @@ export function highest(values, count) {
   return [...values.keys()].sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
 }
 
+// A number to be read, with a minus sign and not a hyphen.
+export function written(number, digits) {
+  return number.toFixed(digits).replace("-", "−");
+}
+
 // How much of one distribution must be moved to make the other of it: from 0 to 1.
 export function moved(before, after) {
   return before.reduce((sum, value, place) => sum + Math.abs(value - after[place]), 0) / 2;

@@ -3,6 +3,7 @@
 
 import { short, visible } from "./chips.js";
 import { change, node, shape } from "./dom.js";
+import { written } from "./numbers.js";
 
 const [WIDTH, HEIGHT, GAP_X, GAP_Y] = [84, 34, 22, 8];
 const LETTERS = 10; // of a token in a box
@@ -108,7 +109,7 @@ function box({ fate, sum, logProbability }, { column, row, marks, text, name }) 
     given,
     shape("rect", { width: WIDTH, height: HEIGHT, rx: 4 }),
     shape("text", { x: 6, y: 14 }, short(visible(text), LETTERS)),
-    shape("text", { x: 6, y: 28, class: "llm-small" }, sum.toFixed(2).replace("-", "−")),
+    shape("text", { x: 6, y: 28, class: "llm-small" }, written(sum, 2)),
     shape("text", { x: WIDTH - 6, y: 28, class: "llm-small", "text-anchor": "end" }, `${MARKS[fate]} ${share}`),
   );
 }
