@@ -28,10 +28,13 @@ const TEXTS = {
   heads: { en: "Choose a head: row = layer, column = head, numbered from 0", zh: "选一个头：行是层，列是头，从 0 编号" },
   head: { en: "layer {0}, head {1}", zh: "第 {0} 层第 {1} 个头" },
   map: {
-    en: "Layer {0}, head {1}: row = who looks, column = at whom. The weights of a row sum to 1.",
-    zh: "第 {0} 层第 {1} 个头：行是看的词元，列是被看的词元，每行权重之和为 1。",
+    en: "Layer {0}, head {1}: row = who looks, column = at whom. The weights of a row sum to 1; shades follow their square roots.",
+    zh: "第 {0} 层第 {1} 个头：行是看的词元，列是被看的词元，每行权重之和为 1，深浅按权重的平方根。",
   },
-  point: { en: "Point at a cell to read its weight, click a row to choose its token.", zh: "指向格子可读权重，点一行可选它的词元。" },
+  point: {
+    en: "Point at a cell to read its weight. Click a row, or a token below, to choose who looks.",
+    zh: "指向格子可读权重；点一行，或点下面的词元，选由谁来看。",
+  },
   weight: { en: "“{0}” gives “{1}” the weight {2}.", zh: "“{0}”给“{1}”的权重是 {2}。" },
   tokens: {
     en: "Tokens: choose the one that looks; the others are shaded by the weight that it gives them",

@@ -17,8 +17,8 @@ const TEXTS = {
   tokens: { en: "Tokens: choose one to see how its word was put together", zh: "词元：点一个，看它所在的词是怎么拼起来的" },
   token: { en: "token {0}, id {1}, bytes {2}", zh: "词元 {0}，编号 {1}，字节 {2}" },
   counted: {
-    en: "{0} characters, {1} bytes, {2} tokens: {3} bytes per token. Two shades tell words apart; no token spans two of them.",
-    zh: "{0} 个字符，{1} 字节，{2} 个词元，平均每个词元 {3} 字节。深浅两色区分不同的词，词元不会跨词。",
+    en: "{0} characters, {1} bytes, {2} tokens: {3} bytes per token. Two shades tell words apart; no token spans two of them. Choose a token to see how its word is put together.",
+    zh: "{0} 个字符，{1} 字节，{2} 个词元，平均每个词元 {3} 字节。深浅两色区分不同的词，词元不会跨词。点一个词元，看它所在的词是怎么拼起来的。",
   },
   partial: {
     en: " ⟨…⟩ is one byte of a character for which no rule was learned; the character is cut into its bytes.",
