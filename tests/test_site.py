@@ -215,7 +215,7 @@ def test_the_download_is_the_notebook_of_the_language(page):
 
 
 def check_explorers(page):
-    """Every explorer of the page is alive: moving its first slider, once it runs, changes its picture."""
+    """Every explorer of the page is alive: its text box or, without one, its first slider changes what it shows."""
     expected = page.evaluate(
         """() => {
             const states = [...document.querySelectorAll('script[type="application/vnd.jupyter.widget-state+json"]')];
@@ -230,11 +230,16 @@ def check_explorers(page):
     for explorer in explorers.all():
         for starting in explorer.locator(".llm-start button").all():
             starting.click()
-            explorer.locator(".llm-chips button:not(:disabled)").first.wait_for()
-        picture = explorer.locator("svg, table").first
-        before = picture.inner_html()
-        explorer.locator("input[type=range]").first.press("ArrowLeft")
-        assert picture.inner_html() != before
+            explorer.locator("textarea").wait_for()
+            explorer.locator("svg, table, .llm-chips button").locator("visible=true").first.wait_for()
+        before = explorer.inner_html()
+        moved = explorer.locator("textarea, input[type=range]").first
+        if moved.get_attribute("type") == "range":
+            moved.press("ArrowLeft")
+        else:
+            moved.fill("a list of")
+        given = [explorer.element_handle(), before]
+        page.wait_for_function("([explorer, before]) => explorer.innerHTML !== before", arg=given)
     return expected
 
 

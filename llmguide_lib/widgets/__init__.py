@@ -1,7 +1,17 @@
 """Explorers: pictures to play with, alive in JupyterLab and, without a kernel, on the website."""
 
 from .attention import AttentionExplorer
+from .beams import BeamExplorer
 from .masks import MaskBuilder
+from .model_attention import ModelAttentionExplorer
 from .next_token import NextTokenExplorer
+from .tokenizer import TokenizerExplorer
 
-__all__ = ["AttentionExplorer", "MaskBuilder", "NextTokenExplorer"]
+__all__ = [
+    "AttentionExplorer",
+    "BeamExplorer",
+    "MaskBuilder",
+    "ModelAttentionExplorer",
+    "NextTokenExplorer",
+    "TokenizerExplorer",
+]

@@ -3,11 +3,6 @@
 import { change, node } from "./dom.js";
 import { visible } from "./chips.js";
 
-// The ids with the largest values, the largest first; of equals the smaller id.
-export function highest(values, count) {
-  return [...values.keys()].sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
-}
-
 export function percent(share) {
   return share > 0 && share < 0.0005 ? "<0.1%" : `${(100 * share).toFixed(1)}%`;
 }

@@ -11,21 +11,36 @@ export function visible(piece) {
     .replace(/[\p{C}\p{Z}]/gu, (hidden) => `⟨U+${hidden.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 }
 
-// One of the tokens is chosen; a click or the arrow keys choose another, and `tell` hears its place.
+// For where there is little room.
+export function short(text, most = 11) {
+  return [...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text;
+}
+
+// Tokens that cannot be chosen, of a stored result.
+export function stillChips(label, pieces, chosen = -1, below = []) {
+  const row = chips(label, () => {});
+  row.show(pieces, chosen, below);
+  for (const chip of row.element.children) chip.disabled = true;
+  return row.element;
+}
+
+// One of the tokens is chosen; a click or the arrow keys choose another, and `tell` hears its place. `show` may be given
+// what is written below each of them.
 export function chips(label, tell) {
   const element = node("div", { class: "llm-chips", role: "group", "aria-label": label });
   const at = (chip) => [...element.children].indexOf(chip);
-  const show = (pieces, chosen) => {
+  const show = (pieces, chosen, below = []) => {
     while (element.children.length > pieces.length) element.lastChild.remove();
     pieces.forEach((piece, place) => {
       const chip = element.children[place] ?? element.appendChild(node("button", { type: "button" }));
       const here = place === chosen;
-      if (chip.textContent !== visible(piece)) chip.textContent = visible(piece);
+      const written = [visible(piece), ...(below[place] ? [node("small", {}, below[place])] : [])];
+      if (chip.textContent !== written.map((one) => one.textContent ?? one).join("")) chip.replaceChildren(...written);
       change(chip, { "aria-pressed": String(here), tabindex: here ? 0 : -1 });
     });
   };
   change(element, {
-    click: (event) => at(event.target) >= 0 && tell(at(event.target)),
+    click: ({ target }) => at(target.closest("button")) >= 0 && tell(at(target.closest("button"))),
     keydown: (event) => {
       const last = element.children.length - 1;
       const here = at(event.target);

@@ -4,6 +4,21 @@ export function dot(a, b) {
   return a.reduce((sum, value, place) => sum + value * b[place], 0);
 }
 
+// The places of the largest values, the largest first; of equals the earlier one.
+export function highest(values, count) {
+  return [...values.keys()].sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
+}
+
+// A number to be read, with a minus sign and not a hyphen.
+export function written(number, digits) {
+  return number.toFixed(digits).replace("-", "−");
+}
+
+// How much of one distribution must be moved to make the other of it: from 0 to 1.
+export function moved(before, after) {
+  return before.reduce((sum, value, place) => sum + Math.abs(value - after[place]), 0) / 2;
+}
+
 // One query's table: raw and divided scores, exponentials, weights. A forbidden key gets exponential and weight 0;
 // a query that may see no key gets weights that are all 0.
 export function weigh(query, keys, divisor, allowed) {
