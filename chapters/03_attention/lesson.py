@@ -576,6 +576,128 @@ decide(
 # %% [markdown] lang="zh" of="4504e3db"
 # **指南的说法 2.1a**：注意力能联系任意两个位置。判断的依据是一层的雅可比矩阵：没被遮住的位置上只要有一个零，就能推翻它。
 # 有两点局限：因果掩码有意禁止了一半的位置对；有联系也不等于联系很强，分数很大时，softmax 留给大多数位置对的几乎为零。
+# %% name="recall-task"
+NAMES, ANSWERS, LONGEST = 32, 16, 64
+
+
+def recall_texts(rows, length, notes, generator, distance=None):
+    """Texts in which some places hold a note, a name with a value; the last place asks for one of the names.
+
+    Returns names and values (rows, length), 0 where there is none, and the answers (rows,). ``distance``: how far
+    before the end the note stands that is asked for; None means anywhere.
+    """
+    order = torch.rand(rows, length - 1, generator=generator)
+    if distance is not None:
+        order[:, length - 1 - distance] = -1  # this place comes first
+    places = order.argsort(dim=-1)[:, :notes]
+    names = torch.rand(rows, NAMES, generator=generator).argsort(dim=-1)[:, :notes] + 1  # no name twice
+    values = torch.randint(ANSWERS, (rows, notes), generator=generator)
+    blank = torch.zeros(rows, length, dtype=torch.long)
+    written = blank.scatter(1, places, names)
+    written[:, -1] = names[:, 0]  # asks for the first of the notes
+    return written, blank.scatter(1, places, values + 1), values[:, 0]
+
+
+# %% name="recall-models"
+from torch import nn
+from torch.nn import functional as F
+
+from llmguide_lib.positions import LearnedPositions, Rotary, SinusoidalPositions
+
+
+class Attends(nn.Module):
+    """One layer of attention in two heads, with positions of one kind or none."""
+
+    def __init__(self, width, positions):
+        super().__init__()
+        self.attention = MultiHeadAttention(width, num_heads=2, bias=False)
+        tables = {"sinusoidal": SinusoidalPositions, "learned": LearnedPositions}
+        self.table = tables[positions](512, width) if positions in tables else None
+        self.rotary = Rotary(width // 2) if positions == "rotary" else None
+
+    def forward(self, x):
+        places = torch.arange(x.shape[1])
+        x = x if self.table is None else x + self.table(places)
+        return self.attention(x, rotate=self.rotary and self.rotary(places, x.dtype))
+
+
+class Recurrent(nn.Module):
+    """A GRU: reads place by place and keeps what it remembers in one vector."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.gru = nn.GRU(width, width, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(x)[0]
+
+
+class Convolves(nn.Module):
+    """Six causal convolutions of width 3, each spread twice as wide as the one before: the last place sees 127."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=2**layer) for layer in range(6))
+
+    def forward(self, x):
+        x = x.mT  # channels before places
+        for layer in self.layers:
+            x = x + F.gelu(layer(F.pad(x, (2 * layer.dilation[0], 0))))
+        return x.mT
+
+
+class Recall(nn.Module):
+    """Reads names and values, lets one of the above mix the places, and answers at the last one."""
+
+    def __init__(self, kind):
+        super().__init__()
+        width = {"GRU": 48, "CNN": 29}.get(kind, 56)  # so that all have about 17,000 parameters
+        self.name, self.value = nn.Embedding(NAMES + 1, width), nn.Embedding(ANSWERS + 1, width)
+        mixers = {"GRU": Recurrent, "CNN": Convolves}
+        self.mixer = mixers[kind](width) if kind in mixers else Attends(width, kind)
+        self.answer = nn.Linear(width, ANSWERS)
+
+    def forward(self, names, values):
+        return self.answer(self.mixer(self.name(names) + self.value(values))[:, -1])
+
+
+def size_of(model):
+    """Parameters, a table of learned positions left out."""
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if "table" not in name)
+
+
+# %% name="recall-training"
+STEPS = 800
+
+
+def learn_recall(kind, notes, rate, seed, steps, each_step=None):
+    """Trains on fresh texts of every length up to 64."""
+    torch.manual_seed(seed)
+    model, generator = Recall(kind), torch.Generator().manual_seed(1000 + seed)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 20) * (1 - step / steps)
+        length = int(torch.randint(notes + 1, LONGEST + 1, (1,), generator=generator))
+        *texts, answers = recall_texts(64, length, notes, generator)
+        loss = F.cross_entropy(model(*texts), answers)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if each_step:
+            each_step(loss.item())
+    return model
+
+
+@torch.no_grad()
+def recalled(model, notes, distance, seed=0, rows=256):
+    """Share of right answers where the note that is asked for opens the text, so far before the end."""
+    generator = torch.Generator().manual_seed(seed)
+    *texts, answers = recall_texts(rows, distance + 1, notes, generator, distance)
+    found = [model(*part).argmax(dim=-1) for part in zip(*(text.split(64) for text in texts), strict=True)]
+    return (torch.cat(found) == answers).double().mean().item()
+
+
 # %% [markdown] lang="en" name="real"
 # ## Does it help on real text?
 #
@@ -638,10 +760,6 @@ train, test = rows(train_words), rows(test_words)
 #
 # 所以，“前面的词可以当候选”是*事先规定好*的；要*学*的是：该问其中哪一个，什么时候该更相信它们，而不是自己的猜测。
 # %% name="real-net"
-from torch import nn
-from torch.nn import functional as F
-
-
 class NextWord(nn.Module):
     """Probabilities of the next word from the last words, with or without attention to all earlier ones."""
 
