@@ -3,5 +3,6 @@
 from .attention import AttentionExplorer
 from .masks import MaskBuilder
 from .next_token import NextTokenExplorer
+from .positions import PositionsExplorer
 
-__all__ = ["AttentionExplorer", "MaskBuilder", "NextTokenExplorer"]
+__all__ = ["AttentionExplorer", "MaskBuilder", "NextTokenExplorer", "PositionsExplorer"]
