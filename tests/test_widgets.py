@@ -77,7 +77,7 @@ def test_turns_and_sines_are_the_librarys(page):
     table = SinusoidalPositions(300, 8).table.double()
     for place in (0, 1, 7, 299):
         sines = numbers(page, "n.sinusoidal(x, 8, 10000)", place, "turns")
-        torch.testing.assert_close(torch.tensor(sines), table[place], atol=1e-12, rtol=0)
+        torch.testing.assert_close(torch.tensor(sines).double(), table[place], atol=1e-12, rtol=0)
         for theta in (100.0, 500_000.0):
             vector = torch.rand(8, generator=torch.Generator().manual_seed(place)) - 0.5
             ours = Rotary(8, theta)(torch.tensor([place]), torch.float64)(vector.view(1, 1, 1, 8)).flatten()
@@ -247,11 +247,11 @@ def test_the_positions_explorer_shows_the_librarys_product(page):
 def test_angles_stand_in_a_table_and_follow_the_base(page):
     mount(page, PositionsExplorer([1.0, 1.0, 0.0, 0.0], theta=100))
     assert cells(page, ".llm-panes table") == [
-        ["6.3", "327.5", "41.1", "286.5"],  # 12, 7 and 5 radians
-        ["62.8", "68.8", "40.1", "28.6"],
+        ["6.3", "327.5", "41.1", "286.5", "0.84, -0.54"],  # 12, 7 and 5 in radians
+        ["62.8", "68.8", "40.1", "28.6", "0.36, 0.93"],
     ]
     page.get_by_label("Base θ").fill("4")
-    assert cells(page, ".llm-panes table")[1] == ["628.3", "6.9", "4.0", "2.9"]
+    assert cells(page, ".llm-panes table")[1] == ["628.3", "6.9", "4.0", "2.9", "0.99, 0.12"]
     page.get_by_role("button", name="Reset").click()
     assert cells(page, ".llm-panes table")[1][0] == "62.8"
 

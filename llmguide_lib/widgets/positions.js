@@ -1,7 +1,7 @@
 // Positions explorer: a clock for each pair, the dot product against the distance, every angle as a table.
 
 import { button, choice, follow, node, shape, slider, store } from "./dom.js";
-import { frequencies, product } from "./turns.js";
+import { frequencies, product, sinusoidal, turn } from "./turns.js";
 import { speaker } from "./texts.js";
 
 const STATE = ["kind", "theta", "query_at", "key_at"];
@@ -33,6 +33,7 @@ const TEXTS = {
   wave: { en: "positions per turn", zh: "转一圈的位置数" },
   at_query: { en: "query", zh: "查询" },
   at_key: { en: "key", zh: "键" },
+  vector: { en: "numbers at the query", zh: "查询处的两个数" },
   between: { en: "between them", zh: "两者之差" },
 };
 
@@ -93,7 +94,10 @@ function draw(model, say, parts) {
   const turning = frequencies(query.length, theta);
   drawClocks(parts, say, turning, queryAt, keyAt);
   drawPlot(parts, say, (distance) => product(kind, query, key, distance, 0, theta), queryAt - keyAt, model.get("largest"));
-  drawTable(parts.table, say, turning, queryAt, keyAt);
+  const vector = kind === "rotary" ? turn(query, queryAt, theta) : sinusoidal(queryAt, query.length, theta);
+  const half = query.length / 2;
+  const numbers = turning.map((_, i) => (kind === "rotary" ? [vector[i], vector[i + half]] : vector.slice(2 * i, 2 * i + 2)));
+  drawTable(parts.table, say, turning, [queryAt, keyAt], numbers);
 }
 
 function drawClocks(parts, say, turning, queryAt, keyAt) {
@@ -125,7 +129,7 @@ function drawPlot(parts, say, at, distance, largest) {
     line(x(-largest), y(0), x(largest), y(0), "llm-axis-line"),
     line(x(0), PLOT.top, x(0), bottom, "llm-axis-line"),
     ...[reach, 0, -reach].map((value) => write(PLOT.left - 4, y(value) + 4, value.toFixed(1), "end")),
-    ...[-largest, 0, largest].map((place) => write(x(place), bottom + 14, String(place), "middle")),
+    ...[-largest, 0, largest].map((place) => write(x(place), bottom + 17, String(place), "middle")),
     write(x(0), PLOT.height - 4, say("distance"), "middle"),
     shape("polyline", { points: distances.map((place, at) => `${x(place)},${y(values[at])}`).join(" "), class: "llm-curve" }),
     shape("circle", { cx: x(distance), cy: y(at(distance)), r: 5, class: "llm-now" }),
@@ -135,12 +139,13 @@ function drawPlot(parts, say, at, distance, largest) {
   parts.plotCaption.textContent = caption;
 }
 
-function drawTable(table, say, turning, queryAt, keyAt) {
+function drawTable(table, say, turning, [queryAt, keyAt], numbers) {
   const degrees = (angle) => ((((angle * 180) / Math.PI) % 360) + 360) % 360;
-  const head = ["pair", "wave", "at_query", "at_key", "between"].map((name) => node("th", { scope: "col" }, say(name)));
+  const head = ["pair", "wave", "at_query", "at_key", "between", "vector"].map((name) => node("th", { scope: "col" }, say(name)));
   const rows = turning.map((frequency, pair) => {
     const angles = [queryAt, keyAt, queryAt - keyAt].map((place) => degrees(place * frequency).toFixed(1));
-    const cells = [((2 * Math.PI) / frequency).toFixed(1), ...angles].map((text) => node("td", {}, text));
+    const both = numbers[pair].map((number) => number.toFixed(2)).join(", ");
+    const cells = [((2 * Math.PI) / frequency).toFixed(1), ...angles, both].map((text) => node("td", {}, text));
     return node("tr", {}, node("th", { scope: "row" }, String(pair)), ...cells);
   });
   table.replaceChildren(node("caption", {}, say("table")), node("tr", {}, ...head), ...rows);

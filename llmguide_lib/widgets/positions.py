@@ -34,9 +34,7 @@ class PositionsExplorer(Explorer):
         query = [1.0] * PAIRS + [0.0] * PAIRS if query is None else query
         key = query if key is None else key
         if len(query) != len(key) or len(query) % 2 or not query:
-            raise ValueError(
-                f"query and key have {len(query)} and {len(key)} entries: both must have the same even number"
-            )
+            raise ValueError(f"query has {len(query)} entries, key has {len(key)}: both must have the same even number")
         if not 10 <= theta <= 1_000_000:
             raise ValueError(f"theta ({theta}) must be between 10 and 1000000")
         super().__init__(query=list(map(float, query)), key=list(map(float, key)), theta=float(theta))
