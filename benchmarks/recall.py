@@ -46,8 +46,7 @@ def lesson() -> dict:
 
 def one(names: dict, kind: str, notes: int, rate: float, seed: int, longer: int = 1) -> dict:
     """Trains one model and measures it at every distance."""
-    losses: list[float] = []
-    model = names["learn_recall"](kind, notes, rate, seed, names["STEPS"] * longer, losses.append)
+    model, losses = names["learn_recall"](kind, notes, rate, seed, names["STEPS"] * longer)
     curve = [round(sum(losses[at : at + EVERY]) / EVERY, 4) for at in range(0, len(losses), EVERY)]
     # Trials are judged on other texts than those of the record.
     texts = 1 if seed == TRIAL_SEED else 0

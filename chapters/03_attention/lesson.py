@@ -667,26 +667,28 @@ def size_of(model):
 
 
 # %% name="recall-training"
+from llmguide_lib.notebook import Monitor
+
 STEPS = 800
 
 
-def learn_recall(kind, notes, rate, seed, steps, each_step=None):
-    """Trains on fresh texts of every length up to 64."""
+def learn_recall(kind, notes, rate, seed, steps):
+    """Trains on fresh texts of every length up to 64; returns the model and the surprise at each step."""
     torch.manual_seed(seed)
     model, generator = Recall(kind), torch.Generator().manual_seed(1000 + seed)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 20) * (1 - step / steps)
-        length = int(torch.randint(notes + 1, LONGEST + 1, (1,), generator=generator))
-        *texts, answers = recall_texts(64, length, notes, generator)
-        loss = F.cross_entropy(model(*texts), answers)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if each_step:
-            each_step(loss.item())
-    return model
+    with Monitor(seconds=600, max_steps=steps, label="surprise") as run:
+        for step in run:
+            optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 20) * (1 - step / steps)
+            length = int(torch.randint(notes + 1, LONGEST + 1, (1,), generator=generator))
+            *texts, answers = recall_texts(64, length, notes, generator)
+            loss = F.cross_entropy(model(*texts), answers)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            run.record(**{kind: loss.item()})
+    return model, [value for _, value in run.records[kind]]
 
 
 @torch.no_grad()
@@ -807,9 +809,6 @@ class NextWord(nn.Module):
 #
 # 曲线画的是*意外程度*（surprisal）：真正出现的那个词的 $-\log p$，也就是这个词的交叉熵损失（自然对数）。如果一千个编号的概率都一样，每个词的意外程度都是 $\log 1000 = 6.9$。
 # %% name="real-train" tags=["free"]
-from llmguide_lib.notebook import Monitor
-
-
 def surprise(model, batch):
     """-log of the probability that the model gave to the word that came, for every place."""
     probabilities, _ = model(batch[:, :-1])
