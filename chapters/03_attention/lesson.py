@@ -794,6 +794,128 @@ query, key, value = draw(1, 1, 24, 8, seed=18), draw(1, 1, 24, 8, seed=19), draw
 weights = (query @ key.mT / math.sqrt(8) + bias).softmax(dim=-1)
 show(library=difference(weights, attention(query, key, value, bias=bias)[1]))
 show("weight of the last 4 words, for the last one:", weights[0, 0, -1, -4:].sum(), "of all 24")
+# %% [markdown] lang="en" name="cost"
+# ## What it costs
+#
+# Count multiplications for one text of $T$ words and width $D$. The four projections take $4\,T D^2$. The scores $QK^\top$ take $T^2 D$,
+# all heads together, and the weighted means another $T^2 D$. So
+#
+# $$4\,T D^2 + 2\,T^2 D,$$
+#
+# and from $T = 2D$ on the second part, which belongs to attention alone, is the larger one. Memory: training must keep
+# what the backward pass needs, and the written-out function keeps the $T \times T$ weights of every head.
+#
+# PyTorch's *fused* function goes through the keys in blocks and never holds more than a block of weights: of each row it keeps
+# only the logarithm of its sum of exponentials, from which any weight can be found again (Dao et al. 2022).
+# %% [markdown] lang="zh" of="579852d4"
+# ## 要付出多少代价
+#
+# 数一数一段 $T$ 个词、宽度为 $D$ 的文本要做多少次乘法。四个投影要 $4\,T D^2$ 次；所有头的分数 $QK^\top$ 合起来要 $T^2 D$ 次，
+# 取加权平均又要 $T^2 D$ 次。一共
+#
+# $$4\,T D^2 + 2\,T^2 D$$
+#
+# 次。从 $T = 2D$ 起，注意力独有的第二部分就更大。内存方面：训练时要留着反向传播需要的东西，按公式直接写的函数会留下每个头的 $T \times T$ 权重。
+#
+# PyTorch 的*融合*实现把键分块处理，任何时候都只有一块权重在手里；每一行只留下指数之和的对数，凭它就能把任何一个权重重新算出来（Dao 等人，2022）。
+# %% [markdown] lang="en" name="guess-cost" role="prediction"
+# **Predict.** The text becomes twice as long. By which factor do the time and the kept memory of the written-out function grow, and by
+# which those of the fused one?
+# %% [markdown] lang="zh" of="720e1a8a"
+# **先预测。** 文本长度翻一倍，按公式写的函数，时间和要保留的内存各变成几倍？融合的实现呢？
+# %% name="cost-measure" tags=["measured"]
+import time
+
+from llmguide_lib.attention import fused_attention
+
+
+def kept_bytes(function, inputs):
+    """What autograd keeps for the backward pass, each piece of memory once."""
+    kept = {}
+
+    def note(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output, _ = function(*inputs)
+    return sum(kept.values()), output  # the output lives on, so that no address is used twice
+
+
+def seconds(function, inputs):
+    """Seconds of computing, all threads together: the least of five runs. (Other programs disturb it less than a clock.)"""
+    times = []
+    for _ in range(5):
+        began = time.process_time()
+        with torch.no_grad():
+            function(*inputs)
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def exponent(lengths, values):
+    """Slope of log(value) over log(length), by least squares."""
+    x, y = torch.tensor(lengths).log(), torch.tensor(values).log()
+    return (((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()).item()
+
+
+lengths = [256.0, 512.0, 1024.0, 2048.0]
+cost = {"written out": [], "fused": []}
+for length in lengths:
+    inputs = [draw(1, 4, int(length), 32, seed=seed).float().requires_grad_() for seed in (21, 22, 23)]
+    for name, function in (("written out", attention), ("fused", fused_attention)):
+        cost[name].append((seconds(function, inputs), kept_bytes(function, inputs)[0] / 1e6))
+
+grows = {}
+for name, rows in cost.items():
+    took, kept = zip(*rows)
+    grows[name] = exponent(lengths[1:], took[1:]), exponent(lengths[1:], kept[1:])
+    print(f"{name:12} ms", *(f"{1000 * t:8.2f}" for t in took), "  MB kept", *(f"{mb:8.2f}" for mb in kept))
+    print(f"{'':12} grows like T^{grows[name][0]:.2f} in time, T^{grows[name][1]:.2f} in memory")
+# %% name="cost-check"
+assert 1.4 < grows["written out"][0] < 3.2 and 1.4 < grows["fused"][0] < 2.6  # both take time like T^2;
+assert 1.8 < grows["written out"][1] < 2.05 and 0.9 < grows["fused"][1] < 1.1  # only one keeps memory like T^2
+assert cost["written out"][-1][1] > 12 * cost["fused"][-1][1]
+# %% name="cost-plot" tags=["free"]
+figure = curves(
+    {f"{name}: {what}": [row[at] / rows[0][at] for row in rows] for name, rows in cost.items() for at, what in ((0, "time"), (1, "memory"))},
+    lengths,
+    xlabel="T",
+    ylabel="times as much as at T = 256",
+    log="xy",
+)
+# %% [markdown] lang="en" role="caption"
+# Time of the forward pass and memory kept for the backward pass, each relative to its value at $T = 256$, both axes logarithmic: a straight line is
+# a power of $T$, and its slope the exponent. Three curves rise about like $T^2$; the memory of the fused function rises like $T$.
+# %% [markdown] lang="zh" of="e28d008e"
+# 前向计算的时间和为反向传播保留的内存，都以 $T = 256$ 时为 1，两个轴都是对数刻度：直线表示 $T$ 的幂，斜率就是指数。三条线大约按 $T^2$ 上升；融合实现的内存按 $T$ 上升。
+# %% [markdown] lang="en" name="cost-read"
+# Fusing saves memory and the time of carrying it around, not the $T^2$ comparisons: twice the text still takes about four times as long.
+# (At small $T$ the exponent in time is lower, because other costs, which do not grow like that, still count.)
+# %% [markdown] lang="zh" of="d3559a84"
+# 融合省下的是内存，以及搬运内存的时间；$T^2$ 次比较一次也没少：文本长一倍，时间仍然大约是四倍。（$T$ 小的时候时间的指数低一些，因为那时其他开销还占一定比例，它们不按这个规律增长。）
+# %% [markdown] lang="en" name="cost-fit" role="deeper"
+# ### To the byte
+#
+# What is kept can be foretold. Let $n$ be the number of heads times 4 bytes. Queries, keys and values take $3\,n\,T d_k$. Besides them, the written-out
+# function keeps the weights and little else; the fused one keeps its output and one number per row. So fit
+# $a\,T + b\,T^2$ through the four measurements, and see which multiples of $n$ come out.
+# %% [markdown] lang="zh" of="c31086bc"
+# ### 精确到字节
+#
+# 保留多少内存是可以预言的。设 $n$ 为头数乘 4 字节。查询、键、值占 $3\,n\,T d_k$。除此之外，按公式写的函数留下权重和很少的别的东西；
+# 融合的实现留下输出，以及每行一个数。于是用 $a\,T + b\,T^2$ 去拟合上面的四次测量，看看得到的是 $n$ 的几倍。
+# %% name="cost-fit-check" tags=["measured"]
+T = torch.tensor(lengths)
+columns = torch.stack([T, T.square()], dim=1)
+fitted = {}
+for name, rows in cost.items():
+    kept = torch.tensor([mb * 1e6 / 16 for _, mb in rows])  # in units of n = 4 heads times 4 bytes
+    fitted[name] = torch.linalg.lstsq(columns, kept[:, None]).solution.flatten().tolist()
+    print(f"{name:12} kept = n ({fitted[name][0]:.2f} T + {fitted[name][1]:.4f} T^2)")
+# %% name="cost-fit-assert"
+assert abs(fitted["fused"][1]) < 1e-6 and abs(fitted["fused"][0] - (4 * 32 + 1)) < 1  # q, k, v, output; one number per row
+assert 0.99 < fitted["written out"][1] < 3.01 and abs(fitted["written out"][1] - round(fitted["written out"][1])) < 0.01
 # %% [markdown] lang="en" name="recall"
 # ## How far back? Against a GRU and a convolution
 #
@@ -1009,128 +1131,31 @@ for kind, row in live.items():
 # %% name="recall-plot" tags=["free"]
 shown = {kind: [mean for _, mean, _ in spread(kind, 4)] for kind in KINDS} | {"GRU, 1 note": [mean for _, mean, _ in spread("GRU", 1)]}
 figure = curves(shown, far, xlabel="distance (training: up to 63)", ylabel="recall", levels={"guessing": 1 / ANSWERS}, log="x")
-# %% [markdown] lang="en" name="cost"
-# ## What it costs
-#
-# Count multiplications for one text of $T$ words and width $D$. The four projections take $4\,T D^2$. The scores $QK^\top$ take $T^2 D$,
-# all heads together, and the weighted means another $T^2 D$. So
-#
-# $$4\,T D^2 + 2\,T^2 D,$$
-#
-# and from $T = 2D$ on the second part, which belongs to attention alone, is the larger one. Memory: training must keep
-# what the backward pass needs, and the written-out function keeps the $T \times T$ weights of every head.
-#
-# PyTorch's *fused* function goes through the keys in blocks and never holds more than a block of weights: of each row it keeps
-# only the logarithm of its sum of exponentials, from which any weight can be found again (Dao et al. 2022).
-# %% [markdown] lang="zh" of="579852d4"
-# ## 要付出多少代价
-#
-# 数一数一段 $T$ 个词、宽度为 $D$ 的文本要做多少次乘法。四个投影要 $4\,T D^2$ 次；所有头的分数 $QK^\top$ 合起来要 $T^2 D$ 次，
-# 取加权平均又要 $T^2 D$ 次。一共
-#
-# $$4\,T D^2 + 2\,T^2 D$$
-#
-# 次。从 $T = 2D$ 起，注意力独有的第二部分就更大。内存方面：训练时要留着反向传播需要的东西，按公式直接写的函数会留下每个头的 $T \times T$ 权重。
-#
-# PyTorch 的*融合*实现把键分块处理，任何时候都只有一块权重在手里；每一行只留下指数之和的对数，凭它就能把任何一个权重重新算出来（Dao 等人，2022）。
-# %% [markdown] lang="en" name="guess-cost" role="prediction"
-# **Predict.** The text becomes twice as long. By which factor do the time and the kept memory of the written-out function grow, and by
-# which those of the fused one?
-# %% [markdown] lang="zh" of="720e1a8a"
-# **先预测。** 文本长度翻一倍，按公式写的函数，时间和要保留的内存各变成几倍？融合的实现呢？
-# %% name="cost-measure" tags=["measured"]
-import time
-
-from llmguide_lib.attention import fused_attention
-
-
-def kept_bytes(function, inputs):
-    """What autograd keeps for the backward pass, each piece of memory once."""
-    kept = {}
-
-    def note(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        output, _ = function(*inputs)
-    return sum(kept.values()), output  # the output lives on, so that no address is used twice
-
-
-def seconds(function, inputs):
-    """Seconds of computing, all threads together: the least of five runs. (Other programs disturb it less than a clock.)"""
-    times = []
-    for _ in range(5):
-        began = time.process_time()
-        with torch.no_grad():
-            function(*inputs)
-        times.append(time.process_time() - began)
-    return min(times)
-
-
-def exponent(lengths, values):
-    """Slope of log(value) over log(length), by least squares."""
-    x, y = torch.tensor(lengths).log(), torch.tensor(values).log()
-    return (((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()).item()
-
-
-lengths = [256.0, 512.0, 1024.0, 2048.0]
-cost = {"written out": [], "fused": []}
-for length in lengths:
-    inputs = [draw(1, 4, int(length), 32, seed=seed).float().requires_grad_() for seed in (21, 22, 23)]
-    for name, function in (("written out", attention), ("fused", fused_attention)):
-        cost[name].append((seconds(function, inputs), kept_bytes(function, inputs)[0] / 1e6))
-
-grows = {}
-for name, rows in cost.items():
-    took, kept = zip(*rows)
-    grows[name] = exponent(lengths[1:], took[1:]), exponent(lengths[1:], kept[1:])
-    print(f"{name:12} ms", *(f"{1000 * t:8.2f}" for t in took), "  MB kept", *(f"{mb:8.2f}" for mb in kept))
-    print(f"{'':12} grows like T^{grows[name][0]:.2f} in time, T^{grows[name][1]:.2f} in memory")
-# %% name="cost-check"
-assert 1.4 < grows["written out"][0] < 3.2 and 1.4 < grows["fused"][0] < 2.6  # both take time like T^2;
-assert 1.8 < grows["written out"][1] < 2.05 and 0.9 < grows["fused"][1] < 1.1  # only one keeps memory like T^2
-assert cost["written out"][-1][1] > 12 * cost["fused"][-1][1]
-# %% name="cost-plot" tags=["free"]
-figure = curves(
-    {f"{name}: {what}": [row[at] / rows[0][at] for row in rows] for name, rows in cost.items() for at, what in ((0, "time"), (1, "memory"))},
-    lengths,
-    xlabel="T",
-    ylabel="times as much as at T = 256",
-    log="xy",
-)
 # %% [markdown] lang="en" role="caption"
-# Time of the forward pass and memory kept for the backward pass, each relative to its value at $T = 256$, both axes logarithmic: a straight line is
-# a power of $T$, and its slope the exponent. Three curves rise about like $T^2$; the memory of the fused function rises like $T$.
-# %% [markdown] lang="zh" of="e28d008e"
-# 前向计算的时间和为反向传播保留的内存，都以 $T = 256$ 时为 1，两个轴都是对数刻度：直线表示 $T$ 的幂，斜率就是指数。三条线大约按 $T^2$ 上升；融合实现的内存按 $T$ 上升。
-# %% [markdown] lang="en" name="cost-read"
-# Fusing saves memory and the time of carrying it around, not the $T^2$ comparisons: twice the text still takes about four times as long.
-# (At small $T$ the exponent in time is lower, because other costs, which do not grow like that, still count.)
-# %% [markdown] lang="zh" of="d3559a84"
-# 融合省下的是内存，以及搬运内存的时间；$T^2$ 次比较一次也没少：文本长一倍，时间仍然大约是四倍。（$T$ 小的时候时间的指数低一些，因为那时其他开销还占一定比例，它们不按这个规律增长。）
-# %% [markdown] lang="en" name="cost-fit" role="deeper"
-# ### To the byte
-#
-# What is kept can be foretold. Let $n$ be the number of heads times 4 bytes. Queries, keys and values take $3\,n\,T d_k$. Besides them, the written-out
-# function keeps the weights and little else; the fused one keeps its output and one number per row. So fit
-# $a\,T + b\,T^2$ through the four measurements, and see which multiples of $n$ come out.
-# %% [markdown] lang="zh" of="c31086bc"
-# ### 精确到字节
-#
-# 保留多少内存是可以预言的。设 $n$ 为头数乘 4 字节。查询、键、值占 $3\,n\,T d_k$。除此之外，按公式写的函数留下权重和很少的别的东西；
-# 融合的实现留下输出，以及每行一个数。于是用 $a\,T + b\,T^2$ 去拟合上面的四次测量，看看得到的是 $n$ 的几倍。
-# %% name="cost-fit-check" tags=["measured"]
-T = torch.tensor(lengths)
-columns = torch.stack([T, T.square()], dim=1)
-fitted = {}
-for name, rows in cost.items():
-    kept = torch.tensor([mb * 1e6 / 16 for _, mb in rows])  # in units of n = 4 heads times 4 bytes
-    fitted[name] = torch.linalg.lstsq(columns, kept[:, None]).solution.flatten().tolist()
-    print(f"{name:12} kept = n ({fitted[name][0]:.2f} T + {fitted[name][1]:.4f} T^2)")
-# %% name="cost-fit-assert"
-assert abs(fitted["fused"][1]) < 1e-6 and abs(fitted["fused"][0] - (4 * 32 + 1)) < 1  # q, k, v, output; one number per row
-assert 0.99 < fitted["written out"][1] < 3.01 and abs(fitted["written out"][1] - round(fitted["written out"][1])) < 0.01
+# Recall over the distance of the note that is asked for, with four notes, mean of three seeds, the axis of distances logarithmic; and the GRU with one note.
+# Up to 63 the distances occur in training. Every kind of attention stays at the top there; the CNN ends where its reach ends, the GRU with four notes
+# is low everywhere. Beyond, the kinds of attention part.
+# %% [markdown] lang="zh" of="a8158521"
+# 四张便条时，正确率随所问便条距离的变化（三个种子的平均，距离轴是对数刻度），另有 GRU 在一张便条时的结果。训练里有的距离到 63 为止：
+# 在此之内各种注意力都在最上面；CNN 到了它能看到的范围就为止；GRU 在四张便条时处处都低。超出之后，各种注意力就分开了。
+# %% name="recall-verdict"
+inside, beyond = slice(0, 4), slice(4, None)
+mean = {(kind, notes): [middle for _, middle, _ in spread(kind, notes)] for kind in KINDS for notes in (1, 4)}
+
+decide(
+    "2.1b",
+    {
+        "4 notes: attention above 95 % at all trained distances": all(min(mean[kind, 4][inside]) > 0.95 for kind in KINDS[:4]),
+        "4 notes: the GRU below 60 %": max(mean["GRU", 4]) < 0.6,
+        "the CNN guesses beyond its reach": max(mean["CNN", 1][-2:] + mean["CNN", 4][-2:]) < 0.2,
+        "attention without positions: no loss at 8 times the length": min(mean["none", 4][beyond]) > 0.95,
+    },
+    limits={
+        "1 note: the GRU as good, at every distance": min(mean["GRU", 1]) > 0.99,
+        "rotary positions fail beyond training": mean["rotary", 4][-1] < 0.5,
+        "time grows like T^2": grows["fused"][0] > 1.4,
+    },
+)
 # %% [markdown] lang="en" name="real"
 # ## Does it help on real text?
 #
