@@ -1156,6 +1156,39 @@ decide(
         "time grows like T^2": grows["fused"][0] > 1.4,
     },
 )
+# %% [markdown] lang="en" claim="2.1b"
+# **The guide's claim 2.1b**, that attention is not limited by length and is better at long dependencies than RNNs and CNNs, is decided by this
+# experiment. Had the GRU kept up with four notes, or attention lost notes within the trained distances, it would not hold. What the experiment shows is narrower
+# than the claim, in four ways.
+#
+# **Not distance, but amount.** With *one* note the GRU is as good as attention at every distance, even eight times beyond training: its gates simply hold on.
+# With four notes it is low even at distance 8, and four times the training does not lift it to what attention does: a vector of
+# fixed size that is written before anybody knows what will be asked must bind every name to its value. Attention keeps all places, and looks when it is asked.
+# (Bigger recurrent networks do hold more; how much they need is measured by Arora et al. 2023.)
+#
+# **A convolution ends where its reach ends**, and becomes unsure before that. More layers reach farther.
+#
+# **Beyond training, positions decide.** This task needs none, and attention without positions goes on without loss. Rotary positions, which
+# never saw such distances, fail where texts get longer: that is why models that use them are trained on, or have their angles stretched (`RopeScaling`), before
+# they get longer texts. Learned positions beyond the last trained row are vectors as they were drawn at the start: here that costs little, because
+# the name outweighs them, but nothing guarantees it.
+#
+# **Not limited** means: by a number in the code. Time grows with $T^2$, as you measured.
+# %% [markdown] lang="zh" of="e8c09dbc"
+# **指南的说法 2.1b**：注意力不受长度限制，比 RNN 和 CNN 更擅长长距离依赖。这个实验就是判断的依据：假如四张便条时 GRU 也跟得上，
+# 或者注意力在训练过的距离之内就丢了便条，这个说法就不成立。不过实验说明的比这个说法窄，有四点。
+#
+# **难的不是远，而是多。** 只有*一张*便条时，GRU 在任何距离都和注意力一样好，甚至到训练长度的八倍也是：门只要一直关着，就能保住它。
+# 有四张便条时，它在距离 8 就已经不行了，训练四倍的步数也到不了注意力的水平：向量大小固定，而且要在谁也不知道会问什么之前写好，
+# 还得把每个名字和它的值绑在一起。注意力则把所有位置都留着，等问到了再去看。（更大的循环网络能记住更多，需要多大，见 Arora 等人 2023 年的测量。）
+#
+# **卷积能看到哪里，就到哪里为止**，而且还没到边上就已经不太准了。层数更多，才能看得更远。
+#
+# **超出训练长度之后，由位置编码决定成败。** 这个任务不需要位置，没有位置编码的注意力毫无损失。旋转位置编码从没见过这么远的距离，文本一长就不行了：
+# 所以用它的模型在处理更长的文本之前，要么继续训练，要么先把角度拉伸（`RopeScaling`）。学到的位置编码，在训练过的最后一行之后仍是初始化时的随机向量：
+# 这里影响不大，因为名字的分量更重，但没有任何保证。
+#
+# **不受限制**，指的是代码里没有写死一个长度。时间仍然按 $T^2$ 增长，前面已经量过了。
 # %% [markdown] lang="en" name="real"
 # ## Does it help on real text?
 #
@@ -1629,27 +1662,33 @@ with torch.no_grad():
 # value); each word asks (its query); dot products find the note, wherever it is. What a key should say and what a query
 # should ask is what training finds out.
 #
-# **Limits.** Every pair is compared, so time and memory grow with $T^2$. Attention without a mask does not know the order of the
-# words: shuffle them, and the outputs are shuffled likewise. (The causal mask tells it a little, and `NextWord` looked at
-# neighbours; a later section gives words real positions.) And weights show where a head *looks*, not yet why the model decides as it does.
+# **Limits.** Every pair is compared, so time grows with $T^2$. Attention has to be told where words stand, and what it was told in training
+# decides how it gets on with longer texts. (`NextWord` got by with a causal mask and its neighbours.) And weights show where a head *looks*, not
+# yet why the model decides as it does.
 #
 # **Sources.** [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3.2 (the equation, the scale, heads);
 # [Bahdanau et al. 2014](https://arxiv.org/abs/1409.0473) (attention before it was all you need);
-# [Merity et al. 2016](https://arxiv.org/abs/1609.07843) (the sentinel).
+# [Merity et al. 2016](https://arxiv.org/abs/1609.07843) (the sentinel);
+# [Ainslie et al. 2023](https://arxiv.org/abs/2305.13245) (grouped queries); [Su et al. 2021](https://arxiv.org/abs/2104.09864) (rotary positions);
+# [Raffel et al. 2020](https://arxiv.org/abs/1910.10683) (relative bias); [Kazemnejad et al. 2023](https://arxiv.org/abs/2305.19466) (positions and
+# longer texts); [Arora et al. 2023](https://arxiv.org/abs/2312.04927) (recall in recurrent models and attention);
+# [Dao et al. 2022](https://arxiv.org/abs/2205.14135) (the fused function).
 #
 # **Next:** [the exercises of this chapter](exercises.en.ipynb).
-# %% [markdown] lang="zh" of="ac748586"
+# %% [markdown] lang="zh" of="0e961a03"
 # ## 回到开头的问题
 #
 # 固定的运算，怎么能从每段文字里都不一样的位置取到东西？运算和参数都是固定的，*注意力权重*不是：它由文本当场算出来。
 # 每个词留下一张纸条（键）和一个包裹（值），每个词也提出要求（查询）；点积负责找到那张纸条，不管它在哪里。
 # 键该写什么，查询该问什么，就是训练要找的答案。
 #
-# **局限。** 每两个位置都要比较，时间和内存按 $T^2$ 增长。没有掩码的注意力不知道词的顺序：把词打乱，输出也只是跟着打乱。
-# （因果掩码透露了一点顺序，`NextWord` 也看了相邻的词；真正的位置编码以后再讲。）
-# 权重告诉我们一个头在*看*哪里，还不能说明模型为什么这样判断。
+# **局限。** 每两个位置都要比较，时间按 $T^2$ 增长。词站在哪里，必须另外告诉注意力；训练时怎么告诉的，决定了它能不能应付更长的文本。
+# （`NextWord` 靠因果掩码和相邻的词就够了。）权重告诉我们一个头在*看*哪里，还不能说明模型为什么这样判断。
 #
 # **文献。** [Vaswani 等人（2017）](https://arxiv.org/abs/1706.03762) 第 3.2 节（公式、缩放、多头）；
-# [Bahdanau 等人（2014）](https://arxiv.org/abs/1409.0473)（更早的注意力）；[Merity 等人（2016）](https://arxiv.org/abs/1609.07843)（哨兵）。
+# [Bahdanau 等人（2014）](https://arxiv.org/abs/1409.0473)（更早的注意力）；[Merity 等人（2016）](https://arxiv.org/abs/1609.07843)（哨兵）；
+# [Ainslie 等人（2023）](https://arxiv.org/abs/2305.13245)（分组查询）；[Su 等人（2021）](https://arxiv.org/abs/2104.09864)（旋转位置编码）；
+# [Raffel 等人（2020）](https://arxiv.org/abs/1910.10683)（相对位置偏置）；[Kazemnejad 等人（2023）](https://arxiv.org/abs/2305.19466)（位置编码与更长的文本）；
+# [Arora 等人（2023）](https://arxiv.org/abs/2312.04927)（循环模型与注意力的回忆能力）；[Dao 等人（2022）](https://arxiv.org/abs/2205.14135)（融合实现）。
 #
 # **接下来：** 做[这一章的练习](exercises.zh.ipynb)。
