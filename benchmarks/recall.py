@@ -23,6 +23,7 @@ from bookbuilder.source import read_source  # noqa: E402
 
 from llmguide_lib import files  # noqa: E402
 from llmguide_lib.attention import MultiHeadAttention  # noqa: E402
+from llmguide_lib.positions import Rotary, SinusoidalPositions  # noqa: E402
 
 LESSON = ROOT / "chapters" / "03_attention" / "lesson.py"
 STATE = ROOT / "runs" / "recall.json"
@@ -37,7 +38,8 @@ EVERY = 50  # steps between the losses that are kept
 
 def lesson() -> dict:
     """The names that the lesson's cells define."""
-    names: dict = {"torch": torch, "MultiHeadAttention": MultiHeadAttention}  # imported by earlier cells
+    earlier = (MultiHeadAttention, Rotary, SinusoidalPositions)  # what cells before these import
+    names: dict = {"torch": torch} | {one.__name__: one for one in earlier}
     for item in read_source(LESSON).items:
         if item.id in CELLS:
             exec(compile(item.cell.text, f"{LESSON.name}:{item.id}", "exec"), names)
