@@ -1111,19 +1111,25 @@ KINDS = ("none", "sinusoidal", "learned", "rotary", "GRU", "CNN")
 
 def spread(kind, notes, longer=1):
     """Lowest, mean and highest recall of the seeds, for every distance."""
-    seeds = list(zip(*(run["recalled"] for run in runs_of(kind, notes, longer)), strict=True))
+    seeds = zip(*(run["recalled"] for run in runs_of(kind, notes, longer)), strict=True)
     return [(min(row), sum(row) / len(row), max(row)) for row in seeds]
 
 
+def line(name, entries):
+    print(f"  {name:24}", *(f"{entry:>13}" for entry in entries))
+
+
+def in_percent(rows):
+    return [f"{100 * mean:.0f} ({100 * low:.0f}-{100 * high:.0f})" for low, mean, high in rows]
+
+
 for notes in (1, 4):
-    print(f"{notes} note{'s' * (notes > 1)}: recall in % at distance", *(f"{distance:>9}" for distance in far))
+    line(f"notes: {notes}, distance:", far)
     for kind in KINDS:
-        cells = (f"{100 * mean:3.0f} ({100 * low:.0f}-{100 * high:.0f})" for low, mean, high in spread(kind, notes))
-        print(f"  {kind:28}", *(f"{cell:>11}"[-11:] for cell in cells))
-print(f"  {'GRU, 4 times the steps':28}", *(f"{100 * mean:3.0f} ({100 * low:.0f}-{100 * high:.0f})".rjust(11) for low, mean, high in spread("GRU", 4, 4)))
-print("live, 4 notes")
+        line(kind, in_percent(spread(kind, notes)))
+line("GRU, 4 times the steps", in_percent(spread("GRU", 4, 4)))
 for kind, row in live.items():
-    print(f"  {kind:28}", *(f"{100 * value:3.0f}".rjust(11) for value in row))
+    line(f"live: {kind}", [f"{100 * value:.0f}" for value in row])
 # %% name="recall-check"
 for kind, row in live.items():
     for value, (low, _, high) in list(zip(row, spread(kind, 4)))[:4]:
@@ -1133,11 +1139,11 @@ shown = {kind: [mean for _, mean, _ in spread(kind, 4)] for kind in KINDS} | {"G
 figure = curves(shown, far, xlabel="distance (training: up to 63)", ylabel="recall", levels={"guessing": 1 / ANSWERS}, log="x")
 # %% [markdown] lang="en" role="caption"
 # Recall over the distance of the note that is asked for, with four notes, mean of three seeds, the axis of distances logarithmic; and the GRU with one note.
-# Up to 63 the distances occur in training. Every kind of attention stays at the top there; the CNN ends where its reach ends, the GRU with four notes
-# is low everywhere. Beyond, the kinds of attention part.
-# %% [markdown] lang="zh" of="a8158521"
+# Up to 63 the distances occur in training. Every kind of attention stays at the top there; the GRU with four notes is low everywhere, the CNN low and
+# soon no better than guessing. Beyond, the kinds of attention part.
+# %% [markdown] lang="zh" of="070bb252"
 # 四张便条时，正确率随所问便条距离的变化（三个种子的平均，距离轴是对数刻度），另有 GRU 在一张便条时的结果。训练里有的距离到 63 为止：
-# 在此之内各种注意力都在最上面；CNN 到了它能看到的范围就为止；GRU 在四张便条时处处都低。超出之后，各种注意力就分开了。
+# 在此之内各种注意力都在最上面；GRU 在四张便条时处处都低；CNN 也低，而且很快就和瞎猜一样。超出之后，各种注意力就分开了。
 # %% name="recall-verdict"
 inside, beyond = slice(0, 4), slice(4, None)
 mean = {(kind, notes): [middle for _, middle, _ in spread(kind, notes)] for kind in KINDS for notes in (1, 4)}
@@ -1167,7 +1173,8 @@ decide(
 # fixed size that is written before anybody knows what will be asked must bind every name to its value. Attention keeps all places, and looks when it is asked.
 # (Bigger recurrent networks do hold more; how much they need is measured by Arora et al. 2023.)
 #
-# **A convolution ends where its reach ends**, and becomes unsure before that. More layers reach farther.
+# **A convolution sees no farther than it reaches.** Beyond 127 places it cannot but guess; and it is unsure earlier, already at the far end of the trained
+# distances with one note, and near by with four. More layers reach farther.
 #
 # **Beyond training, positions decide.** This task needs none, and attention without positions goes on without loss. Rotary positions, which
 # never saw such distances, fail where texts get longer: that is why models that use them are trained on, or have their angles stretched (`RopeScaling`), before
@@ -1175,7 +1182,7 @@ decide(
 # the name outweighs them, but nothing guarantees it.
 #
 # **Not limited** means: by a number in the code. Time grows with $T^2$, as you measured.
-# %% [markdown] lang="zh" of="af3fcdfd"
+# %% [markdown] lang="zh" of="582231cb"
 # **指南的说法 2.1b**：注意力不受长度限制，比 RNN 和 CNN 更擅长长距离依赖。这个实验就是判断的依据：假如四张便条时 GRU 也跟得上，
 # 或者注意力在训练过的距离之内就丢了便条，这个说法就不成立。不过实验说明的比这个说法窄，有四点。
 #
@@ -1183,7 +1190,7 @@ decide(
 # 有四张便条时，它在距离 8 就已经不行了，训练四倍的步数也几乎没有用：向量大小固定，而且要在谁也不知道会问什么之前写好，
 # 还得把每个名字和它的值绑在一起。注意力则把所有位置都留着，等问到了再去看。（更大的循环网络能记住更多，需要多大，见 Arora 等人 2023 年的测量。）
 #
-# **卷积能看到哪里，就到哪里为止**，而且还没到边上就已经不太准了。层数更多，才能看得更远。
+# **卷积看不到范围以外的东西。** 超过 127 个位置，它只能瞎猜；而且更早就不准了：一张便条时，在训练过的距离的远端；四张便条时，近处就不行。层数更多，才能看得更远。
 #
 # **超出训练长度之后，由位置编码决定成败。** 这个任务不需要位置，没有位置编码的注意力毫无损失。旋转位置编码从没见过这么远的距离，文本一长就不行了：
 # 所以用它的模型在处理更长的文本之前，要么继续训练，要么先把角度拉伸（`RopeScaling`）。学到的位置编码，在训练过的最后一行之后仍是初始化时的随机向量：
