@@ -1522,12 +1522,12 @@ assert (result - expected).abs().max() < 1e-4
 # | | the paper | `nn.MultiheadAttention` | torch's `scaled_dot_product_attention` | Hugging Face | here |
 # |---|---|---|---|---|---|
 # | `True` (or 1) in a mask | (adds $-\infty$) | must *not* attend | may attend | a real token | may attend |
-# | all masked | not said | NaN | 0 | some finite mixture | 0 |
+# | all masked | not said | NaN, if asked for the weights | 0 | some finite mixture | 0 |
 # | scores are multiplied by | $1/\sqrt{d_k}$ | $1/\sqrt{d_k}$ | $1/\sqrt{d_k}$, or `scale` | $1/\sqrt{d_k}$; 1 in T5 | $1/\sqrt{d_k}$, or `scale` |
 # | axes of the input | one text: $T \times D$ | $(T, B, D)$ unless `batch_first` | $(B, H, T, d_k)$ | $(B, T, D)$ | $(B, T, D)$; inside, $(B, H, T, d_k)$ |
 # | dropout falls on | outputs of sub-layers | weights, after softmax | weights, after softmax | weights, after softmax | weights, after softmax |
 # | causal, fewer queries than keys | does not occur | you make the mask | queries are the *first* | queries are the last | queries are the last |
-# %% [markdown] lang="zh" of="c717fcf4"
+# %% [markdown] lang="zh" of="0dd7e9e6"
 # ## 各家约定：混用两个库之前
 #
 # 公式到哪里都一样，周围的约定却不一样。这张卡片上的每一格都由下面的代码检查。
@@ -1535,7 +1535,7 @@ assert (result - expected).abs().max() < 1e-4
 # | | 论文 | `nn.MultiheadAttention` | torch 的 `scaled_dot_product_attention` | Hugging Face | 本书 |
 # |---|---|---|---|---|---|
 # | 掩码里的 `True`（或 1） | （加上 $-\infty$） | *不许*看 | 可以看 | 是真实的词元 | 可以看 |
-# | 全被遮住 | 没有说 | NaN | 0 | 某个有限的平均 | 0 |
+# | 全被遮住 | 没有说 | NaN（要求返回权重时） | 0 | 某个有限的平均 | 0 |
 # | 分数乘以 | $1/\sqrt{d_k}$ | $1/\sqrt{d_k}$ | $1/\sqrt{d_k}$，或 `scale` | $1/\sqrt{d_k}$；T5 是 1 | $1/\sqrt{d_k}$，或 `scale` |
 # | 输入的轴 | 一段文本：$T \times D$ | $(T, B, D)$，除非 `batch_first` | $(B, H, T, d_k)$ | $(B, T, D)$ | $(B, T, D)$；内部是 $(B, H, T, d_k)$ |
 # | 随机失活作用在 | 子层的输出 | softmax 之后的权重 | softmax 之后的权重 | softmax 之后的权重 | softmax 之后的权重 |
@@ -1596,8 +1596,12 @@ if importlib.util.find_spec("transformers"):
     assert torch.equal(with_cache, without)  # one query and many keys: it is the last, or these would differ
     assert llama.model.layers[0].self_attn.scaling == 8**-0.5 and bert.encoder.layer[0].attention.self.dropout.p == 0.1
     sizes = {"d_model": 16, "d_kv": 8, "num_heads": 2, "num_layers": 1, "d_ff": 8}
-    t5 = T5EncoderModel(T5Config(vocab_size=11, **sizes)).encoder.block[0].layer[0].SelfAttention
-    assert getattr(t5, "scaling", 1.0) == 1.0  # T5 leaves the scale to its initial weights
+    t5 = T5EncoderModel(T5Config(vocab_size=11, **sizes)).eval().encoder.block[0].layer[0].SelfAttention
+    with torch.no_grad():
+        output, bias = t5(x)[:2]
+        heads_of = [project(x).unflatten(-1, (2, 8)).transpose(1, 2) for project in (t5.q, t5.k, t5.v)]
+        unscaled = attention(*heads_of, bias=bias, scale=1.0)[0].transpose(1, 2).flatten(2)
+    assert (t5.o(unscaled) - output).abs().max() < 1e-9  # T5 leaves the scale to its initial weights
     print("Hugging Face: as the card says")
 else:
     print("transformers is not installed: pip install transformers")
