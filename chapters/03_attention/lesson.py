@@ -886,9 +886,10 @@ figure = curves(
 )
 # %% [markdown] lang="en" role="caption"
 # Time of the forward pass and memory kept for the backward pass, each relative to its value at $T = 256$, both axes logarithmic: a straight line is
-# a power of $T$, and its slope the exponent. Three curves rise about like $T^2$; the memory of the fused function rises like $T$.
-# %% [markdown] lang="zh" of="e28d008e"
-# 前向计算的时间和为反向传播保留的内存，都以 $T = 256$ 时为 1，两个轴都是对数刻度：直线表示 $T$ 的幂，斜率就是指数。三条线大约按 $T^2$ 上升；融合实现的内存按 $T$ 上升。
+# a power of $T$, and its slope the exponent. Three curves rise like $T^2$ or more steeply (the time of the written-out function, whose weights soon no longer fit into
+# the processor's caches); the memory of the fused function rises like $T$.
+# %% [markdown] lang="zh" of="86235643"
+# 前向计算的时间和为反向传播保留的内存，都以 $T = 256$ 时为 1，两个轴都是对数刻度：直线表示 $T$ 的幂，斜率就是指数。三条线按 $T^2$ 上升，甚至更陡（按公式写的函数所用的时间：权重很快就放不进处理器的缓存了）；融合实现的内存按 $T$ 上升。
 # %% [markdown] lang="en" name="cost-read"
 # Fusing saves memory and the time of carrying it around, not the $T^2$ comparisons: twice the text still takes about four times as long.
 # (At small $T$ the exponent in time is lower, because other costs, which do not grow like that, still count.)
@@ -1142,10 +1143,10 @@ figure = curves(shown, far, xlabel="distance (training: up to 63)", ylabel="reca
 # %% [markdown] lang="en" role="caption"
 # Recall over the distance of the note that is asked for, with four notes, mean of three seeds, the axis of distances logarithmic; and the GRU with one note.
 # Up to 63 the distances occur in training. Every kind of attention stays at the top there; the GRU with four notes is low everywhere, the CNN low and
-# soon no better than guessing. Beyond, the kinds of attention part.
-# %% [markdown] lang="zh" of="070bb252"
+# soon no better than guessing. Beyond, the kinds of attention part. (Sinusoidal positions run along with none and are left out.)
+# %% [markdown] lang="zh" of="1bf61063"
 # 四张便条时，正确率随所问便条距离的变化（三个种子的平均，距离轴是对数刻度），另有 GRU 在一张便条时的结果。训练里有的距离到 63 为止：
-# 在此之内各种注意力都在最上面；GRU 在四张便条时处处都低；CNN 也低，而且很快就和瞎猜一样。超出之后，各种注意力就分开了。
+# 在此之内各种注意力都在最上面；GRU 在四张便条时处处都低；CNN 也低，而且很快就和瞎猜一样。超出之后，各种注意力就分开了。（正弦位置编码与不要位置编码的几乎重合，没有画出来。）
 # %% name="recall-verdict"
 inside, beyond = slice(0, 4), slice(4, None)
 mean = {(kind, notes): [middle for _, middle, _ in spread(kind, notes)] for kind in KINDS for notes in (1, 4)}
