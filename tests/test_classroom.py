@@ -18,6 +18,7 @@ from bookbuilder.building import as_text  # noqa: E402
 from bookbuilder.manifest import read_manifest  # noqa: E402
 
 NAME = "03_attention-zh"
+EXERCISES = ("hand", "attention", "heads", "measure", "groups", "rotary", "cost", "backward")
 WRONG_BUT_QUIET = "lambda query, key, value, mask=None: value.mean(-2, keepdim=True) + 0 * query[..., :1]"
 
 
@@ -40,7 +41,7 @@ def half_right(notebook):
 
 
 def altered_check(notebook):
-    for exercise in ("hand", "attention", "heads", "measure"):
+    for exercise in EXERCISES:
         cell(notebook, f"marks-{exercise}").source = "100.0"
 
 
@@ -60,7 +61,7 @@ def noisy_and_right(notebook):
 
 
 def deleted_answers(notebook):
-    for exercise in ("hand", "attention", "heads", "measure"):
+    for exercise in EXERCISES:
         cell(notebook, f"answer-{exercise}").source = ""
 
 
@@ -68,14 +69,14 @@ def untouched(notebook):
     pass
 
 
-# Marks that each student deserves, worked out by hand from the points (2, 3, 3, 2) and the layers.
+# Marks that each student deserves, worked out by hand from the points (2, 3, 3, 2, 2, 3, 1, 2) and the layers.
 STUDENTS = {
-    solve: 10.0,
+    solve: 18.0,
     untouched: 0.0,
-    half_right: 2 / 3 + 3 * 0.75 + 3 + 2,
+    half_right: 2 / 3 + 3 * 0.75 + 3 + 2 + 2 + 3 + 1 + 2,
     altered_check: 0.0,
     noisy_and_wrong: 0.0,
-    noisy_and_right: 10.0,
+    noisy_and_right: 18.0,
     deleted_answers: 0.0,
 }
 

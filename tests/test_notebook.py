@@ -3,7 +3,19 @@
 import pytest
 import torch
 
-from llmguide_lib.notebook import Monitor, chapter, decide, difference, language, live, say, session, show, start
+from llmguide_lib.notebook import (
+    Monitor,
+    chapter,
+    decide,
+    difference,
+    language,
+    live,
+    recorded,
+    say,
+    session,
+    show,
+    start,
+)
 from llmguide_lib.training import Records
 
 
@@ -51,6 +63,12 @@ def test_differences_are_told_by_their_order():
     assert difference(one.bool(), ~one.bool()) == "different"
     with pytest.raises(ValueError, match=r"first \(3,\) and second \(1, 3\) must have the same shape"):
         difference(one, one[None])
+
+
+def test_records_are_read_by_name():
+    assert recorded("gpt-course")["command"] == "python -m llmguide_lib.runs gpt-course"
+    with pytest.raises(ValueError, match=r"name \('nothing'\) must be one of bert-course, gpt-course"):
+        recorded("nothing")
 
 
 def test_a_verdict_follows_from_what_was_seen():

@@ -7,7 +7,8 @@ from explorer_page import mount
 
 from llmguide_lib.attention import attention, causal_mask, padding_mask, sliding_window_mask
 from llmguide_lib.notebook import start
-from llmguide_lib.widgets import AttentionExplorer, MaskBuilder
+from llmguide_lib.positions import Rotary, SinusoidalPositions
+from llmguide_lib.widgets import AttentionExplorer, MaskBuilder, PositionsExplorer
 from llmguide_lib.widgets.explorer import bundle
 
 WORDS = ["fill_value", "a", "row", "of"]
@@ -15,13 +16,13 @@ QUERIES = torch.tensor([[0.5, 0.5], [1.0, -1.0], [0.5, 1.0], [1.5, -0.5]])
 KEYS = torch.tensor([[2.0, -0.5], [-0.3, 0.8], [1.0, 1.5], [-1.0, 0.5]])
 
 
-def numbers(page, expression, argument):
-    """Evaluates an expression over the module of arithmetic, named ``n``."""
+def numbers(page, expression, argument, module="numbers"):
+    """Evaluates an expression over a module of arithmetic, named ``n``."""
     code = (
         "async ([source, x]) => { const n = await import(URL.createObjectURL(new Blob([source], "
         f"{{ type: 'text/javascript' }}))); return {expression}; }}"
     )
-    return page.evaluate(code, [bundle("numbers"), argument])
+    return page.evaluate(code, [bundle(module), argument])
 
 
 def cells(page, table):
@@ -70,6 +71,30 @@ def test_reach_is_a_power_of_the_mask(page):
         power = torch.linalg.matrix_power(mask.double() + torch.eye(6), layers) > 0
         given = {"mask": mask.tolist(), "layers": layers}
         assert numbers(page, "n.reach(x.mask, x.layers)", given) == power.tolist()
+
+
+def test_turns_and_sines_are_the_librarys(page):
+    table = SinusoidalPositions(300, 8).table.double()
+    for place in (0, 1, 7, 299):
+        sines = numbers(page, "n.sinusoidal(x, 8, 10000)", place, "turns")
+        torch.testing.assert_close(torch.tensor(sines).double(), table[place], atol=1e-12, rtol=0)
+        for theta in (100.0, 500_000.0):
+            vector = torch.rand(8, generator=torch.Generator().manual_seed(place)) - 0.5
+            ours = Rotary(8, theta)(torch.tensor([place]), torch.float64)(vector.view(1, 1, 1, 8)).flatten()
+            given = {"vector": vector.tolist(), "place": place, "theta": theta}
+            turned = numbers(page, "n.turn(x.vector, x.place, x.theta)", given, "turns")
+            torch.testing.assert_close(
+                torch.tensor(turned), ours, atol=1e-4, rtol=0
+            )  # the library's angles are float32
+
+
+def test_products_of_positions_depend_on_the_distance_alone(page):
+    given = {"query": [0.3, -1.0, 0.5, 2.0], "key": [1.0, 0.2, -0.7, 0.4]}
+    for kind in ("rotary", "sinusoidal"):
+        expression = f"[[9, 4], [45, 40], [40, 45]].map(([t, s]) => n.product('{kind}', x.query, x.key, t, s, 100))"
+        near, far, other = numbers(page, expression, given, "turns")
+        assert near == pytest.approx(far, abs=1e-12)
+        assert (kind == "sinusoidal") == (other == pytest.approx(far, abs=1e-9))  # sines do not know which came first
 
 
 # -- attention explorer -----------------------------------------------------------------------------------------------
@@ -195,10 +220,62 @@ def test_layers_pass_on_what_a_window_hides(page):
         assert page.locator(".llm-grid").first.locator(".llm-through").count() == reached
 
 
+# -- positions explorer -----------------------------------------------------------------------------------------------
+
+
+def test_the_positions_explorer_shows_the_librarys_product(page):
+    query, key = [0.3, -1.0, 0.5, 2.0], [1.0, 0.2, -0.7, 0.4]
+    mount(page, PositionsExplorer(query, key, theta=100))
+    page.get_by_label("Query stands at").fill("40")
+    page.get_by_label("Key stands at").fill("33")
+    rotary = Rotary(4, 100.0)
+    turned = [
+        rotary(torch.tensor([place]), torch.float64)(torch.tensor(vector).view(1, 1, 1, 4)).flatten()
+        for place, vector in ((40, query), (33, key))
+    ]
+    caption = page.locator("figcaption").nth(1)
+    assert (
+        caption.inner_text() == f"Dot product over the distance; now: distance 7, product {turned[0] @ turned[1]:.3f}"
+    )
+    before = caption.inner_text(), page.locator(".llm-clocks").inner_html()
+    page.get_by_role("button", name="Move both by one").click()
+    assert caption.inner_text() == before[0]  # the clocks go on, the product stays
+    assert page.locator(".llm-clocks").inner_html() != before[1]
+    assert page.evaluate("[model.get('query_at'), model.get('key_at')]") == [41, 34]
+
+
+def test_angles_stand_in_a_table_and_follow_the_base(page):
+    mount(page, PositionsExplorer([1.0, 1.0, 0.0, 0.0], theta=100))
+    assert cells(page, ".llm-panes table") == [
+        ["6.3", "327.5", "41.1", "286.5", "0.84, -0.54"],  # 12, 7 and 5 in radians
+        ["62.8", "68.8", "40.1", "28.6", "0.36, 0.93"],
+    ]
+    page.get_by_label("Base θ").fill("4")
+    assert cells(page, ".llm-panes table")[1] == ["628.3", "6.9", "4.0", "2.9", "0.99, 0.12"]
+    page.get_by_role("button", name="Reset").click()
+    assert cells(page, ".llm-panes table")[1][0] == "62.8"
+
+
+def test_both_positions_stop_at_the_end(page):
+    mount(page, PositionsExplorer())
+    page.get_by_label("Query stands at").fill("63")
+    page.get_by_role("button", name="Move both by one").click()
+    assert page.evaluate("[model.get('query_at'), model.get('key_at')]") == [63, 7]
+
+
+def test_sinusoidal_positions_have_their_own_curve(page):
+    mount(page, PositionsExplorer([0.3, -1.0, 0.5, 2.0], [1.0, 0.2, -0.7, 0.4]))
+    before = page.locator(".llm-curve").get_attribute("points")
+    page.get_by_role("combobox", name="Positions").select_option("sinusoidal")
+    assert page.locator(".llm-curve").get_attribute("points") != before
+    table = SinusoidalPositions(64, 4).table.double()
+    assert f"product {table[12] @ table[7]:.3f}" in page.locator("figcaption").nth(1).inner_text()
+
+
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [attention_explorer, MaskBuilder])
+@pytest.mark.parametrize("make", [attention_explorer, MaskBuilder, PositionsExplorer])
 @pytest.mark.parametrize("lang", ["en", "zh"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_in_either_language_and_theme(page, make, lang, theme):
@@ -225,6 +302,10 @@ def test_a_bundle_imports_nothing_and_holds_each_module_once():
         (lambda: AttentionExplorer(WORDS, QUERIES, KEYS, divisor=0.0), r"divisor \(0.0\) must be positive"),
         (lambda: MaskBuilder(0), r"size \(0\) must be positive"),
         (lambda: MaskBuilder(4, (5,)), r"lengths \(\[5\]\) must be between 0 and size \(4\)"),
+        (lambda: PositionsExplorer([1.0, 2.0, 3.0]), r"query has 3 entries, key has 3: both must have the same even"),
+        (lambda: PositionsExplorer([1.0, 2.0], [1.0]), r"query has 2 entries, key has 1"),
+        (lambda: PositionsExplorer([]), r"query has 0 entries"),
+        (lambda: PositionsExplorer(theta=1), r"theta \(1\) must be between 10 and 1000000"),
         (lambda: MaskBuilder(4, ()), r"lengths \(\[\]\) must be between 0 and size \(4\), one for each text"),
     ],
 )

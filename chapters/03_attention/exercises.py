@@ -187,3 +187,151 @@ measured = [
 # 2. 如果 $y = c\,x^a$，那么 $\log y$ 对 $\log x$ 是一条直线，指数就是斜率。
 # 3. `(draw(500, 1, 64) @ draw(500, 128, 64).mT).softmax(-1).amax(-1).mean()`；另一个在 softmax 之前除以 `math.sqrt(64)`。
 #    `.item()` 把张量变成数。
+# %% [markdown] lang="en" role="exercise" exercise="groups" difficulty=2 minutes=15 points=2
+# ## 5. Two bugs in grouped queries
+#
+# Causal attention with grouped queries, as it is used while a text is being written: the queries are the *last* $T$ of $S$ positions.
+# With as many groups as heads and $T = S$ the function is right. **Two** lines have a bug. Find and mend them, without PyTorch's or
+# the library's attention.
+#
+# - `query` is $(B, H, T, d_k)$, `key` is $(B, G, S, d_k)$, `value` is $(B, G, S, d_v)$; $H$ is a multiple of $G$;
+# - neighbouring heads share a group; query $t$ may see its own position and those before it.
+# %% [markdown] lang="zh" of="d46cdb05"
+# ## 5. 分组查询里的两处错误
+#
+# 下面是带分组查询的因果注意力，用在逐词生成文本的时候：查询是 $S$ 个位置中*最后*的 $T$ 个。
+# 组数等于头数、并且 $T = S$ 时，这个函数是对的。有**两**行出了错，请找出来改正；不要用 PyTorch 或本书的库里现成的注意力。
+#
+# - `query` 的形状是 $(B, H, T, d_k)$，`key` 是 $(B, G, S, d_k)$，`value` 是 $(B, G, S, d_v)$，$H$ 是 $G$ 的倍数；
+# - 相邻的头共用一组；第 $t$ 个查询可以看自己的位置和它之前的位置。
+# %% exercise="groups" answer="grouped"
+def grouped(query, key, value):
+    repeats = query.shape[1] // key.shape[1]
+    # BEGIN SOLUTION
+    key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+    # END SOLUTION
+    # BEGIN STUB
+    # key, value = key.repeat(1, repeats, 1, 1), value.repeat(1, repeats, 1, 1)
+    # END STUB
+    num_queries, num_keys = query.shape[2], key.shape[2]
+    # BEGIN SOLUTION
+    mask = torch.ones(num_queries, num_keys, dtype=torch.bool).tril(num_keys - num_queries)
+    # END SOLUTION
+    # BEGIN STUB
+    # mask = torch.ones(num_queries, num_keys, dtype=torch.bool).tril()
+    # END STUB
+    scores = query @ key.mT / math.sqrt(query.shape[-1])  # (B, H, T, S)
+    return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1) @ value
+# %% [markdown] lang="en" role="hints"
+# 1. Four heads, two groups: which group does each head read? Try `repeat` on `torch.arange(2)`.
+# 2. One query, five keys: print the mask. Which keys may the newest word see?
+# 3. `repeat_interleave(repeats, dim=1)` repeats each entry before the next. And `tril(k)` shifts the triangle by $k$ columns to the right.
+# %% [markdown] lang="zh" of="be4effe1"
+# 1. 四个头、两组：每个头读的是哪一组？对 `torch.arange(2)` 试试 `repeat`。
+# 2. 一个查询、五个键：把掩码打印出来。最新的词可以看哪些键？
+# 3. `repeat_interleave(repeats, dim=1)` 会先把每一项重复完，再轮到下一项。`tril(k)` 把三角形向右移 $k$ 列。
+# %% [markdown] lang="en" role="exercise" exercise="rotary" difficulty=2 minutes=15 points=3
+# ## 6. Write rotary positions
+#
+# Complete `rotate(x, positions, theta)`, which turns every vector by its position and returns a tensor like `x`.
+#
+# - `x` is $(\dots, T, d_k)$, $d_k$ even; `positions` holds the $T$ positions, which need not begin at 0 nor be all different;
+# - number $i$ and number $i + d_k/2$ are a pair, turned by the angle $t\,\theta^{-2i/d_k}$;
+# - turned by $\alpha$, the pair $(a, b)$ becomes $(a \cos\alpha - b \sin\alpha,\; b \cos\alpha + a \sin\alpha)$;
+# - do not use the library's `Rotary`.
+# %% [markdown] lang="zh" of="bd6a8786"
+# ## 6. 写出旋转位置编码
+#
+# 完成 `rotate(x, positions, theta)`：把每个向量按它的位置转动，返回与 `x` 形状相同的张量。
+#
+# - `x` 的形状是 $(\dots, T, d_k)$，$d_k$ 是偶数；`positions` 是 $T$ 个位置，不一定从 0 开始，也可能有重复；
+# - 第 $i$ 个数和第 $i + d_k/2$ 个数是一对，转动的角度是 $t\,\theta^{-2i/d_k}$；
+# - 转过 $\alpha$ 之后，$(a, b)$ 变成 $(a \cos\alpha - b \sin\alpha,\; b \cos\alpha + a \sin\alpha)$；
+# - 不要用本书的库里的 `Rotary`。
+# %% exercise="rotary" answer="rotate"
+def rotate(x, positions, theta=10_000.0):
+    # BEGIN SOLUTION
+    frequencies = theta ** -(torch.arange(0, x.shape[-1], 2, dtype=torch.float64) / x.shape[-1])
+    angles = positions[:, None] * frequencies  # (T, d_k / 2)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], dim=-1)
+    # END SOLUTION
+# %% [markdown] lang="en" role="hints"
+# 1. How many angles are there in all? One for each position and each pair: which shape is that?
+# 2. `torch.arange(0, d_k, 2) / d_k` are the exponents. `positions[:, None] * frequencies` gives the angles $(T, d_k/2)$.
+# 3. `a, b = x.chunk(2, dim=-1)` cuts the vectors in halves; join the two turned halves with `torch.cat(..., dim=-1)`.
+# %% [markdown] lang="zh" of="4c8467d6"
+# 1. 一共有多少个角度？每个位置、每一对各一个：它们排成什么形状？
+# 2. `torch.arange(0, d_k, 2) / d_k` 就是那些指数。`positions[:, None] * frequencies` 得到角度，形状是 $(T, d_k/2)$。
+# 3. `a, b = x.chunk(2, dim=-1)` 把向量切成前后两半；两半各自转动之后，用 `torch.cat(..., dim=-1)` 拼起来。
+# %% [markdown] lang="en" role="exercise" exercise="cost" difficulty=1 minutes=10 points=1
+# ## 7. What attention costs, by hand
+#
+# A model like Llama 3 8B: $L = 32$ layers, width $D = 4096$, $H = 32$ query heads and $G = 8$ key-value heads of width $d_k = 128$, numbers
+# of 2 bytes. One GiB is $2^{30}$ bytes. For one text of $8192$ words:
+#
+# 1. How many GiB does the cache of keys and values take, all layers together?
+# 2. How many GiB do the weights $T \times S$ of all heads of *one* layer take, if they are written out, with $T = S = 8192$?
+# 3. And for a model *without* groups ($G = H$): at which length $T$ do the two products $QK^\top$ and $WV$ need as many multiplications
+#    as the four projections?
+# %% [markdown] lang="zh" of="14d0c623"
+# ## 7. 手算注意力的代价
+#
+# 一个类似 Llama 3 8B 的模型：$L = 32$ 层，宽度 $D = 4096$，$H = 32$ 个查询头，$G = 8$ 个键值头，头的维度 $d_k = 128$，每个数占 2 字节。
+# 1 GiB 是 $2^{30}$ 字节。对一段 $8192$ 个词的文本：
+#
+# 1. 所有层的键和值缓存一共占多少 GiB？
+# 2. 如果把*一层*里所有头的 $T \times S$ 权重都写出来，$T = S = 8192$，要占多少 GiB？
+# 3. 再看*不*分组的模型（$G = H$）：长度 $T$ 是多少时，$QK^\top$ 和 $WV$ 两个乘积的乘法次数与四个投影一样多？
+# %% exercise="cost" answer="costs"
+costs = [
+    # BEGIN SOLUTION
+    1.0,  # 2 * 32 layers * 8 heads * 128 * 8192 words * 2 bytes = 2^30
+    4.0,  # 32 heads * 8192^2 * 2 bytes = 2^32
+    8192,  # 4 T D^2 = 2 T^2 D, so T = 2 D
+    # END SOLUTION
+    # BEGIN STUB
+    # ...,  # GiB of the cache
+    # ...,  # GiB of one layer's weights
+    # ...,  # length
+    # END STUB
+]
+# %% [markdown] lang="en" role="hints"
+# 1. Everything here is a power of two: $8192 = 2^{13}$. Add exponents instead of multiplying.
+# 2. The cache holds keys *and* values, in every layer, for the key-value heads only. Weights exist for every query head.
+# 3. One projection costs $T D^2$, one product of attention $T^2 D$. Set four of the first equal to two of the second.
+# %% [markdown] lang="zh" of="a4dd85b7"
+# 1. 这里的数都是二的幂：$8192 = 2^{13}$。不用相乘，把指数加起来就行。
+# 2. 缓存里有键*和*值，每层都有，但只算键值头；权重则是每个查询头都有。
+# 3. 一个投影要 $T D^2$ 次，注意力的一个乘积要 $T^2 D$ 次。让四个前者等于两个后者。
+# %% [markdown] lang="en" role="exercise" exercise="backward" difficulty=3 minutes=20 points=2
+# ## 8. Back through softmax
+#
+# In the forward pass `weights` $= \operatorname{softmax}(\text{scores})$ along each row and the output is `weights @ value`. Complete
+# `scores_gradient(weights, value, grad)`: given the gradient `grad` of the loss by the *output*, it returns the gradient by the *scores*,
+# $(\dots, T, S)$.
+#
+# - `weights` is $(\dots, T, S)$, `value` $(\dots, S, d_v)$, `grad` $(\dots, T, d_v)$;
+# - do not use autograd (`torch.autograd.grad`, `.backward` and `jacobian`).
+# %% [markdown] lang="zh" of="b9931285"
+# ## 8. 穿过 softmax 往回走
+#
+# 前向计算时，`weights` 是分数沿每一行做 softmax 的结果，输出是 `weights @ value`。完成 `scores_gradient(weights, value, grad)`：
+# 已知损失对*输出*的梯度 `grad`，返回损失对*分数*的梯度，形状是 $(\dots, T, S)$。
+#
+# - `weights` 是 $(\dots, T, S)$，`value` 是 $(\dots, S, d_v)$，`grad` 是 $(\dots, T, d_v)$；
+# - 不要用自动求导（`torch.autograd.grad`、`.backward`、`jacobian`）。
+# %% exercise="backward" answer="scores_gradient"
+def scores_gradient(weights, value, grad):
+    # BEGIN SOLUTION
+    moved = grad @ value.mT  # gradient by the weights, (..., T, S)
+    return weights * (moved - (weights * moved).sum(dim=-1, keepdim=True))
+    # END SOLUTION
+# %% [markdown] lang="en" role="hints"
+# 1. First the gradient by the weights: the output is a matrix product, and its derivative by the left factor is `grad @ value.mT`.
+# 2. Softmax's derivative is $\partial w_i / \partial s_j = w_i(\delta_{ij} - w_j)$. Multiply by the gradient of $w_i$ and add up over $i$.
+# 3. What comes out is $w_j$ times (its own gradient minus the *weighted* mean of the row): `keepdim=True` keeps the axis for subtracting.
+# %% [markdown] lang="zh" of="ada1a73c"
+# 1. 先求对权重的梯度：输出是矩阵乘积，对左边因子的梯度是 `grad @ value.mT`。
+# 2. softmax 的导数是 $\partial w_i / \partial s_j = w_i(\delta_{ij} - w_j)$。乘上 $w_i$ 的梯度，再对 $i$ 求和。
+# 3. 结果是 $w_j$ 乘以“它自己的梯度减去这一行的*加权*平均”；`keepdim=True` 保留那个轴，才好相减。

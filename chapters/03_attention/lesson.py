@@ -516,6 +516,60 @@ show(weights=tuple(weights.shape), parameters=sum(p.numel() for p in library.par
 # it. Where that division goes wrong, the code still runs: the third exercise has such a case for you.
 # %% [markdown] lang="zh" of="17c39d35"
 # 四个头的参数和一个宽头完全一样多：$4 D^2$。多头是把宽度*分开*用，并没有增加宽度。要是分错了，程序照样能跑：第三道练习就是这样的例子。
+# %% [markdown] lang="en" name="groups"
+# ### Fewer keys than queries
+#
+# A model that writes a text word by word meets the same keys and values again and again, so it keeps them (a **KV cache**)
+# instead of computing them anew for each word. With $L$ layers, $H$ heads of width $d_k$ and $S$ words that is
+#
+# $$2 \cdot L \cdot H \cdot d_k \cdot S \quad \text{numbers,}$$
+#
+# and for long texts it outgrows everything else in memory. **Grouped queries** (Ainslie et al. 2023) keep all $H$ query heads and give
+# them only $G$ heads of keys and values: each serves $H / G$ *neighbouring* query heads, and the cache shrinks by that factor.
+# $G = H$ is what we had; $G = 1$ is called multi-query attention. Only one line of the code changes:
+# %% [markdown] lang="zh" of="bacf7bd2"
+# ### 键比查询少
+#
+# 模型逐词生成文本时，前面各词的键和值会反复用到，所以要存下来（**KV 缓存**），而不是每生成一个词就重算一遍。
+# 设有 $L$ 层，每层 $H$ 个头，头的维度是 $d_k$，文本有 $S$ 个词，要存的数一共是
+#
+# $$2 \cdot L \cdot H \cdot d_k \cdot S \quad \text{个。}$$
+#
+# 文本一长，它就成了内存里最大的一块。**分组查询**（Ainslie 等人，2023）保留全部 $H$ 个查询头，键和值却只有 $G$ 个头：
+# 每个供 $H / G$ 个*相邻的*查询头共用，缓存也就缩小到原来的 $G / H$。$G = H$ 就是前面的多头注意力，$G = 1$ 叫作多查询注意力。代码只改一行：
+# %% name="groups-scratch"
+from llmguide_lib.attention import KVCache
+
+
+def my_grouped(x, w_q, w_k, w_v, w_o, num_heads, num_kv_heads):
+    def split(y, heads):
+        return y.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, T, heads * d_k) -> (B, heads, T, d_k)
+
+    query, key, value = split(x @ w_q, num_heads), split(x @ w_k, num_kv_heads), split(x @ w_v, num_kv_heads)
+    key, value = (y.repeat_interleave(num_heads // num_kv_heads, dim=1) for y in (key, value))  # (B, H, T, d_k)
+    return my_attention(query, key, value)[0].transpose(1, 2).flatten(2) @ w_o
+
+
+x = draw(3, 5, 16, seed=12)
+for num_kv_heads in (4, 2, 1):
+    layer = fill(MultiHeadAttention(16, 4, num_kv_heads, bias=False))
+    w_q, w_k, w_v, w_o = (getattr(layer, name).weight.T for name in ("q_proj", "k_proj", "v_proj", "out_proj"))
+    mine = my_grouped(x, w_q, w_k, w_v, w_o, 4, num_kv_heads)
+    heads_of = [(x @ w).unflatten(-1, (-1, 4)).transpose(1, 2) for w in (w_q, w_k, w_v)]
+    theirs = scaled_dot_product_attention(*heads_of, enable_gqa=True).transpose(1, 2).flatten(2) @ w_o
+    cache = KVCache(num_layers=1, max_seq_len=8)
+    layer(x, cache=cache)
+    kept = cache.append(0, *torch.zeros(2, 3, num_kv_heads, 0, 4))  # appending nothing returns what is there
+    numbers = sum(part[0].numel() for part in kept)  # of one of the three texts
+    show("groups", num_kv_heads, "library", difference(mine, layer(x)), "torch", difference(mine, theirs))
+    show("  numbers kept for one text", numbers, "by formula", 2 * num_kv_heads * 4 * 5)
+# %% [markdown] lang="en" name="groups-read"
+# What is saved is memory, and the time to read it. What it costs is variety: heads of a group weigh the same keys. Llama 3, Qwen
+# and most models of today use groups. (Exercise 5 has two bugs that such code had in real libraries, exercise 7 counts the
+# cache of a real model.)
+# %% [markdown] lang="zh" of="02d9cbc4"
+# 省下的是内存，以及读取这些内存的时间；代价是多样性：同一组的头看的是同样的键。Llama 3、Qwen 和如今的大多数模型都用分组查询。
+# （第 5 题是真实的库里出过的两处错误，第 7 题要算一个真实模型的缓存。）
 # %% [markdown] lang="en" name="any-two"
 # ## Any two positions
 #
@@ -576,6 +630,576 @@ decide(
 # %% [markdown] lang="zh" of="4504e3db"
 # **指南的说法 2.1a**：注意力能联系任意两个位置。判断的依据是一层的雅可比矩阵：没被遮住的位置上只要有一个零，就能推翻它。
 # 有两点局限：因果掩码有意禁止了一半的位置对；有联系也不等于联系很强，分数很大时，softmax 留给大多数位置对的几乎为零。
+# %% [markdown] lang="en" name="order"
+# ## Where a word stands
+#
+# *Dog bites man* and *man bites dog* hold the same words. Attention as we have it compares every pair of words, but nothing in it says which
+# came first. Write the shuffling of rows as a matrix $P$ (one 1 in each row and column, so $P^\top P = I$). Then
+#
+# $$\operatorname{softmax}\!\big(PQ\,(PK)^\top\big)\,PV = P \operatorname{softmax}\!\big(QK^\top\big)\,P^\top P\,V = P \operatorname{softmax}\!\big(QK^\top\big) V$$
+#
+# because softmax works inside each row and does not care in which order its numbers stand.
+# %% [markdown] lang="zh" of="6d8d4c5f"
+# ## 词站在哪里
+#
+# “狗咬人”和“人咬狗”用的是同样的词。到目前为止，注意力会比较每两个词，却完全不知道谁先谁后。
+# 把“打乱各行”写成矩阵 $P$（每行每列恰有一个 1，所以 $P^\top P = I$），那么
+#
+# $$\operatorname{softmax}\!\big(PQ\,(PK)^\top\big)\,PV = P \operatorname{softmax}\!\big(QK^\top\big)\,P^\top P\,V = P \operatorname{softmax}\!\big(QK^\top\big) V$$
+#
+# 因为 softmax 只在每一行内部计算，不在乎行里的数按什么顺序排列。
+# %% name="order-check"
+shuffle = [3, 0, 4, 1, 2]
+x = draw(1, 5, 16, seed=14)
+show("shuffled in, shuffled out:", difference(heads(x[:, shuffle]), heads(x)[:, shuffle]))
+masked = [heads(x[:, shuffle], mask=causal_mask(5)), heads(x, mask=causal_mask(5))[:, shuffle]]
+show("with a causal mask:", difference(*masked))
+# %% [markdown] lang="en" name="order-read"
+# Shuffled words give shuffled outputs, the same to the last digit: without a mask, attention reads a *bag* of words. A causal
+# mask breaks the symmetry (the first word sees one word, the last one all), and that alone can teach a model something about order.
+# Most models are told positions outright. There are three ways to do so.
+#
+# **Added, fixed** (*sinusoidal*, the original Transformer). To the vector of the word at position $t$ a vector $p_t$ is added, made of pairs
+#
+# $$\big(\sin t\,\omega_i,\; \cos t\,\omega_i\big), \qquad \omega_i = \theta^{-2i/D}, \quad i = 0, \dots, D/2 - 1, \quad \theta = 10000$$
+#
+# Each pair is the hand of a clock: the first turns by one radian per position, the last takes tens of thousands of positions
+# for a turn. Together they show the position as hours, minutes and seconds show the time.
+#
+# **Added, learned** (GPT-2, BERT). $p_t$ is a row of a table, found by training. Simple; and beyond the last row there is nothing.
+#
+# **Turned** (*rotary*, Llama, Qwen, most models of today). Nothing is added. Instead every pair of numbers of a query or key is *turned* by its clock's
+# angle $t\,\omega_i$ ($D$ is then the width of a head), just before the dot product:
+#
+# $$R(\alpha) = \begin{pmatrix} \cos\alpha & -\sin\alpha \\ \sin\alpha & \cos\alpha \end{pmatrix}, \qquad
+# q_t = R(t\,\omega)\,q, \quad k_s = R(s\,\omega)\,k$$
+#
+# Turning by $-\alpha$ and then by $\beta$ is turning by $\beta - \alpha$, and $R(\alpha)^\top = R(-\alpha)$. So
+#
+# $$q_t \cdot k_s = q^\top R(t\,\omega)^\top R(s\,\omega)\, k = q^\top R\big((s - t)\,\omega\big)\, k$$
+#
+# **The score depends on the distance $s - t$ only**, not on where in the text the two stand. *By hand*, with a clock of $30°$
+# per position and $q = k = (1, 0)$: at positions 3 and 1 they point at $90°$ and $30°$, so the product is $\cos 60° = 0.5$.
+# At positions 10 and 8 they point at $300°$ and $240°$: $\cos 60°$ again.
+# %% [markdown] lang="zh" of="491de332"
+# 词打乱了，输出只是跟着打乱，数值一位不差：没有掩码的注意力，读到的是一*袋*词。因果掩码打破了这种对称（第一个词只看到一个词，最后一个词看到全部），
+# 单凭这一点，模型也能学到一些顺序。不过大多数模型会明确告诉它位置，办法有三种。
+#
+# **加上固定的向量**（*正弦位置编码*，最初的 Transformer）。在位置 $t$ 的词向量上加一个向量 $p_t$，它由一对一对的数组成：
+#
+# $$\big(\sin t\,\omega_i,\; \cos t\,\omega_i\big), \qquad \omega_i = \theta^{-2i/D}, \quad i = 0, \dots, D/2 - 1, \quad \theta = 10000$$
+#
+# 每一对就像钟上的一根针：第一根每个位置转一弧度，最后一根要过几万个位置才转一圈。合在一起表示位置，就像时、分、秒合在一起表示时间。
+#
+# **加上学到的向量**（GPT-2、BERT）。$p_t$ 是一张表里的一行，靠训练得到。简单，但表的最后一行之后就什么也没有了。
+#
+# **转动**（*旋转位置编码*，Llama、Qwen 以及如今的大多数模型）。什么都不加，而是在做点积之前，把查询和键里的每一对数按各自的钟*转动*一个角度
+# $t\,\omega_i$（这时 $D$ 是一个头的维度）：
+#
+# $$R(\alpha) = \begin{pmatrix} \cos\alpha & -\sin\alpha \\ \sin\alpha & \cos\alpha \end{pmatrix}, \qquad
+# q_t = R(t\,\omega)\,q, \quad k_s = R(s\,\omega)\,k$$
+#
+# 先转 $-\alpha$ 再转 $\beta$，等于转 $\beta - \alpha$；而且 $R(\alpha)^\top = R(-\alpha)$。所以
+#
+# $$q_t \cdot k_s = q^\top R(t\,\omega)^\top R(s\,\omega)\, k = q^\top R\big((s - t)\,\omega\big)\, k$$
+#
+# **分数只取决于距离 $s - t$**，与两个词在文本里的绝对位置无关。*亲手算一下*：设钟每个位置走 $30°$，$q = k = (1, 0)$。
+# 在位置 3 和 1，它们分别指向 $90°$ 和 $30°$，点积是 $\cos 60° = 0.5$；在位置 10 和 8，它们指向 $300°$ 和 $240°$，还是 $\cos 60°$。
+# %% name="order-scratch"
+from llmguide_lib.positions import Rotary, SinusoidalPositions
+
+
+def my_sinusoidal(positions, width, theta=10_000.0):
+    angles = positions[:, None] * theta ** (-torch.arange(0, width, 2) / width)  # (T, width / 2)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # sine and cosine take turns
+
+
+def my_rotary(x, positions, theta=10_000.0):
+    """Turns pairs (a, b) of x (..., T, d_k); number i and number i + d_k / 2 are a pair."""
+    angles = positions[:, None] * theta ** (-torch.arange(0, x.shape[-1], 2) / x.shape[-1])  # (T, d_k / 2)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], dim=-1)
+
+
+places = torch.arange(40)
+show(sinusoidal=difference(my_sinusoidal(places, 8), SinusoidalPositions(40, 8)(places)))
+
+x = draw(2, 4, 40, 8, seed=15)  # (B, H, T, d_k)
+library = Rotary(8)(places, x.dtype)(x)
+show(rotary=difference(my_rotary(x, places), library, tolerance=1e-5))  # the library's angles are float32, as in Llama
+
+pairs = torch.complex(*x.chunk(2, dim=-1))  # as Meta wrote it: a pair is a complex number, turning is multiplying
+clocks = torch.polar(torch.ones(40, 4), places[:, None] * 10_000.0 ** (-torch.arange(0, 8, 2) / 8))
+turned = torch.view_as_real(pairs * clocks)  # (B, H, T, d_k / 2, 2)
+show(complex_numbers=difference(my_rotary(x, places), turned.transpose(-1, -2).flatten(-2)))
+
+query, key = draw(1, 8, seed=16).expand(40, 8), draw(1, 8, seed=17).expand(40, 8)  # the same words at all places
+scores = my_rotary(query, places) @ my_rotary(key, places).T
+show("one place further on:", difference(scores[1:, 1:], scores[:-1, :-1]))
+show("distance 0 to 4:", scores[4, :5].flip(0).tolist())
+# %% [markdown] lang="en" name="guess-positions" role="prediction"
+# **Predict, then try.** Move query and key on by one position, both together: what happens to the clocks, and what to the
+# product? And which base $\theta$ is better for very long texts, a small or a large one?
+# %% [markdown] lang="zh" of="386f7b2f"
+# **先预测，再动手。** 把查询和键一起往后移一个位置：钟会怎样，点积会怎样？如果文本非常长，底数 $\theta$ 大一些好，还是小一些好？
+# %% name="explore-positions" tags=["free"]
+from llmguide_lib.widgets import PositionsExplorer
+
+PositionsExplorer()
+# %% [markdown] lang="en" role="caption"
+# One clock for each of six pairs, with a hand for the query's position and one for the key's; below, the dot product over the
+# distance between the two, and every angle as a number.
+# %% [markdown] lang="zh" of="bce7c24f"
+# 六对数，每对一个钟，一根针表示查询的位置，另一根表示键的位置；下面是点积随两者距离的变化，以及每个角度的数值。
+# %% [markdown] lang="en" name="answer-positions"
+# <details><summary>What you should have found</summary>
+#
+# All hands turn, each at its own speed, but the angle *between* the two hands of a clock stays, and so does the product. With a
+# small base even the slowest clock has soon gone round, and far distances look like near ones; with a large one the slow clocks
+# tell thousands of positions apart. Llama 3 uses 500,000. The price: the slow clocks hardly move over a short text.
+# Sinusoidal positions have a symmetric curve: the product of two of them cannot tell before from after. (Two learned maps,
+# $W_Q$ and $W_K$, stand between them in a model, and these can.)
+#
+# </details>
+# %% [markdown] lang="zh" of="f6eaab7e"
+# <details><summary>你应该会发现</summary>
+#
+# 所有的针都在转，快慢各不相同，但同一个钟上两根针*之间*的角度不变，所以点积也不变。底数小的时候，连最慢的钟很快也转完一圈，远处看起来就像近处；
+# 底数大，慢钟就能分清几千个位置。Llama 3 用的是 500000。代价是：文本短的时候，慢钟几乎不动。
+# 正弦位置编码的曲线是对称的：两个位置向量的点积分不清谁先谁后。（模型里两者之间还隔着学到的 $W_Q$ 和 $W_K$，它们能分清。）
+#
+# </details>
+# %% [markdown] lang="en" name="relative" role="deeper"
+# ### A number for each distance
+#
+# T5 does it more directly: to the score of query $t$ and key $s$ it adds a *learned number* that depends on the head and on $s - t$ only.
+# Near distances have a number each; farther ones share **buckets** that widen logarithmically, and from some distance on everything
+# is in the last one. So a text may be longer than those in training. With a bias for the near, a head can forget what is far away:
+# %% [markdown] lang="zh" of="05896981"
+# ### 每个距离一个数
+#
+# T5 的做法更直接：给查询 $t$ 和键 $s$ 的分数加上一个*学到的数*，只与头和 $s - t$ 有关。近的距离各有一个数；远的距离共用**桶**，
+# 桶的宽度按对数增大，超过某个距离的全在最后一个桶里，所以文本可以比训练时更长。如果偏置偏向近处，这个头就会忘掉远处的东西：
+# %% name="relative-show"
+from llmguide_lib.positions import RelativeBias
+
+relative = RelativeBias(num_heads=1, num_buckets=8, max_distance=16, bidirectional=False)
+relative.embedding.weight.data = torch.arange(8.0)[:, None]  # the number of each bucket is its own name
+places = torch.arange(24)
+show("bucket of distances 0 to 23:", relative(places[-1:], places)[0, 0].flip(0).int().tolist())
+
+relative.embedding.weight.data = -torch.arange(8.0)[:, None]  # the farther, the less
+bias = relative(places, places)
+query, key, value = draw(1, 1, 24, 8, seed=18), draw(1, 1, 24, 8, seed=19), draw(1, 1, 24, 8, seed=20)
+weights = (query @ key.mT / math.sqrt(8) + bias).softmax(dim=-1)
+show(library=difference(weights, attention(query, key, value, bias=bias)[1]))
+show("weight of the last 4 words, for the last one:", weights[0, 0, -1, -4:].sum(), "of all 24")
+# %% [markdown] lang="en" name="cost"
+# ## What it costs
+#
+# Count multiplications for one text of $T$ words and width $D$. The four projections take $4\,T D^2$. The scores $QK^\top$ take $T^2 D$,
+# all heads together, and the weighted means another $T^2 D$. So
+#
+# $$4\,T D^2 + 2\,T^2 D,$$
+#
+# and from $T = 2D$ on the second part, which belongs to attention alone, is the larger one. Memory: training must keep
+# what the backward pass needs, and the written-out function keeps the $T \times T$ weights of every head.
+#
+# PyTorch's *fused* function goes through the keys in blocks and never holds more than a block of weights: of each row it keeps
+# only the logarithm of its sum of exponentials, from which any weight can be found again (Dao et al. 2022).
+# %% [markdown] lang="zh" of="579852d4"
+# ## 要付出多少代价
+#
+# 数一数一段 $T$ 个词、宽度为 $D$ 的文本要做多少次乘法。四个投影要 $4\,T D^2$ 次；所有头的分数 $QK^\top$ 合起来要 $T^2 D$ 次，
+# 取加权平均又要 $T^2 D$ 次。一共
+#
+# $$4\,T D^2 + 2\,T^2 D$$
+#
+# 次。从 $T = 2D$ 起，注意力独有的第二部分就更大。内存方面：训练时要留着反向传播需要的东西，按公式直接写的函数会留下每个头的 $T \times T$ 权重。
+#
+# PyTorch 的*融合*实现把键分块处理，任何时候都只有一块权重在手里；每一行只留下指数之和的对数，凭它就能把任何一个权重重新算出来（Dao 等人，2022）。
+# %% [markdown] lang="en" name="guess-cost" role="prediction"
+# **Predict.** The text becomes twice as long. By which factor do the time and the kept memory of the written-out function grow, and by
+# which those of the fused one?
+# %% [markdown] lang="zh" of="720e1a8a"
+# **先预测。** 文本长度翻一倍，按公式写的函数，时间和要保留的内存各变成几倍？融合的实现呢？
+# %% name="cost-measure" tags=["measured"]
+import time
+
+from llmguide_lib.attention import fused_attention
+
+
+def kept_bytes(function, inputs):
+    """What autograd keeps for the backward pass, each piece of memory once."""
+    kept = {}
+
+    def note(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output, _ = function(*inputs)
+    return sum(kept.values()), output  # the output lives on, so that no address is used twice
+
+
+def seconds(function, inputs):
+    """Seconds of computing, all threads together: the least of five runs. (Other programs disturb it less than a clock.)"""
+    times = []
+    for _ in range(5):
+        began = time.process_time()
+        with torch.no_grad():
+            function(*inputs)
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def exponent(lengths, values):
+    """Slope of log(value) over log(length), by least squares."""
+    x, y = torch.tensor(lengths).log(), torch.tensor(values).log()
+    return (((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()).item()
+
+
+lengths = [256.0, 512.0, 1024.0, 2048.0]
+cost = {"written out": [], "fused": []}
+for length in lengths:
+    inputs = [draw(1, 4, int(length), 32, seed=seed).float().requires_grad_() for seed in (21, 22, 23)]
+    for name, function in (("written out", attention), ("fused", fused_attention)):
+        cost[name].append((seconds(function, inputs), kept_bytes(function, inputs)[0] / 1e6))
+
+grows = {}
+for name, rows in cost.items():
+    took, kept = zip(*rows)
+    grows[name] = exponent(lengths[1:], took[1:]), exponent(lengths[1:], kept[1:])
+    print(f"{name:12} ms", *(f"{1000 * t:8.2f}" for t in took), "  MB kept", *(f"{mb:8.2f}" for mb in kept))
+    print(f"{'':12} grows like T^{grows[name][0]:.2f} in time, T^{grows[name][1]:.2f} in memory")
+# %% name="cost-check"
+assert 1.4 < grows["written out"][0] < 3.2 and 1.4 < grows["fused"][0] < 2.6  # both take time like T^2;
+assert 1.8 < grows["written out"][1] < 2.05 and 0.9 < grows["fused"][1] < 1.1  # only one keeps memory like T^2
+assert cost["written out"][-1][1] > 12 * cost["fused"][-1][1]
+# %% name="cost-plot" tags=["free"]
+figure = curves(
+    {f"{name}: {what}": [row[at] / rows[0][at] for row in rows] for name, rows in cost.items() for at, what in ((0, "time"), (1, "memory"))},
+    lengths,
+    xlabel="T",
+    ylabel="times as much as at T = 256",
+    log="xy",
+)
+# %% [markdown] lang="en" role="caption"
+# Time of the forward pass and memory kept for the backward pass, each relative to its value at $T = 256$, both axes logarithmic: a straight line is
+# a power of $T$, and its slope the exponent. Three curves rise like $T^2$ or more steeply (the time of the written-out function, whose weights soon no longer fit into
+# the processor's caches); the memory of the fused function rises like $T$.
+# %% [markdown] lang="zh" of="86235643"
+# 前向计算的时间和为反向传播保留的内存，都以 $T = 256$ 时为 1，两个轴都是对数刻度：直线表示 $T$ 的幂，斜率就是指数。三条线按 $T^2$ 上升，甚至更陡（按公式写的函数所用的时间：权重很快就放不进处理器的缓存了）；融合实现的内存按 $T$ 上升。
+# %% [markdown] lang="en" name="cost-read"
+# Fusing saves memory and the time of carrying it around, not the $T^2$ comparisons: twice the text still takes about four times as long.
+# (At small $T$ the exponent in time is lower, because other costs, which do not grow like that, still count.)
+# %% [markdown] lang="zh" of="d3559a84"
+# 融合省下的是内存，以及搬运内存的时间；$T^2$ 次比较一次也没少：文本长一倍，时间仍然大约是四倍。（$T$ 小的时候时间的指数低一些，因为那时其他开销还占一定比例，它们不按这个规律增长。）
+# %% [markdown] lang="en" name="cost-fit" role="deeper"
+# ### To the byte
+#
+# What is kept can be foretold. Let $n$ be the number of heads times 4 bytes. Queries, keys and values take $3\,n\,T d_k$. Besides them, the written-out
+# function keeps the weights and little else; the fused one keeps its output and one number per row. So fit
+# $a\,T + b\,T^2$ through the four measurements, and see which multiples of $n$ come out.
+# %% [markdown] lang="zh" of="c31086bc"
+# ### 精确到字节
+#
+# 保留多少内存是可以预言的。设 $n$ 为头数乘 4 字节。查询、键、值占 $3\,n\,T d_k$。除此之外，按公式写的函数留下权重和很少的别的东西；
+# 融合的实现留下输出，以及每行一个数。于是用 $a\,T + b\,T^2$ 去拟合上面的四次测量，看看得到的是 $n$ 的几倍。
+# %% name="cost-fit-check" tags=["measured"]
+T = torch.tensor(lengths)
+columns = torch.stack([T, T.square()], dim=1)
+fitted = {}
+for name, rows in cost.items():
+    kept = torch.tensor([mb * 1e6 / 16 for _, mb in rows])  # in units of n = 4 heads times 4 bytes
+    fitted[name] = torch.linalg.lstsq(columns, kept[:, None]).solution.flatten().tolist()
+    print(f"{name:12} kept = n ({fitted[name][0]:.2f} T + {fitted[name][1]:.4f} T^2)")
+# %% name="cost-fit-assert"
+assert abs(fitted["fused"][1]) < 1e-6 and abs(fitted["fused"][0] - (4 * 32 + 1)) < 1  # q, k, v, output; one number per row
+assert 0.99 < fitted["written out"][1] < 3.01 and abs(fitted["written out"][1] - round(fitted["written out"][1])) < 0.01
+# %% [markdown] lang="en" name="recall"
+# ## How far back? Against a GRU and a convolution
+#
+# The guide says that attention is not limited by length and models long dependencies better than recurrent and convolutional
+# networks. Let us build the purest test of it. A text is a row of empty places; at some of them stands a **note**: a *name* (one of 32)
+# with a *value* (one of 16). The last place asks for one of the names, and its value is the answer. Guessing gives $1/16$. Nothing helps but
+# to find, or to have remembered, that one note.
+#
+# Three ways to connect places, in models that are otherwise the same, with about 17,000 parameters each:
+#
+# - **attention**, one layer with two heads, with each kind of position and with none;
+# - a **GRU**, a recurrent network with gates: it reads place by place and carries everything in one vector of 48 numbers;
+# - a **CNN**: six causal convolutions, each spread twice as wide as the one before, so that the last place sees 127 places.
+#
+# All train on texts of up to 64 places, for the same number of steps on the same texts, each at the best of three learning
+# rates (chosen for it with another seed).
+# %% [markdown] lang="zh" of="a541e7dd"
+# ## 能回看多远？与 GRU 和卷积对比
+#
+# 指南说，注意力不受长度限制，比循环网络和卷积网络更擅长长距离依赖。我们来做一个最纯粹的检验。一段文本是一排空位，其中几个位置上有**便条**：
+# 写着一个*名字*（32 个之一）和一个*值*（16 个之一）。最后一个位置问其中一个名字，答案就是它的值。瞎猜的正确率是 $1/16$。
+# 除了找到那张便条，或者一直记着它，没有别的办法。
+#
+# 连接各个位置的方式有三种，模型的其余部分都一样，参数各约 17000 个：
+#
+# - **注意力**：一层，两个头，各种位置编码都试，也试不要位置编码的；
+# - **GRU**，一种带门的循环网络：逐个位置读，把要记的全放在一个 48 维的向量里；
+# - **CNN**：六层因果卷积，每层跨度是前一层的两倍，最后一个位置能看到 127 个位置。
+#
+# 训练文本最长 64 个位置，步数相同，文本相同，各用三种学习率里最好的一种（用另一个随机种子为它挑选）。
+# %% name="recall-task"
+NAMES, ANSWERS, LONGEST = 32, 16, 64
+
+
+def recall_texts(rows, length, notes, generator, distance=None):
+    """Texts in which some places hold a note, a name with a value; the last place asks for one of the names.
+
+    Returns names and values (rows, length), 0 where there is none, and the answers (rows,). ``distance``: how far
+    before the end the note stands that is asked for; None means anywhere.
+    """
+    order = torch.rand(rows, length - 1, generator=generator)
+    if distance is not None:
+        order[:, length - 1 - distance] = -1  # this place comes first
+    places = order.argsort(dim=-1)[:, :notes]
+    names = torch.rand(rows, NAMES, generator=generator).argsort(dim=-1)[:, :notes] + 1  # no name twice
+    values = torch.randint(ANSWERS, (rows, notes), generator=generator)
+    blank = torch.zeros(rows, length, dtype=torch.long)
+    written = blank.scatter(1, places, names)
+    written[:, -1] = names[:, 0]  # asks for the first of the notes
+    return written, blank.scatter(1, places, values + 1), values[:, 0]
+
+
+# %% name="recall-models"
+from torch import nn
+from torch.nn import functional as F
+
+from llmguide_lib.positions import LearnedPositions
+
+
+class Attends(nn.Module):
+    """One layer of attention in two heads, with positions of one kind or none."""
+
+    def __init__(self, width, positions):
+        super().__init__()
+        self.attention = MultiHeadAttention(width, num_heads=2, bias=False)
+        tables = {"sinusoidal": SinusoidalPositions, "learned": LearnedPositions}
+        self.table = tables[positions](512, width) if positions in tables else None
+        self.rotary = Rotary(width // 2) if positions == "rotary" else None
+
+    def forward(self, x):
+        places = torch.arange(x.shape[1])
+        x = x if self.table is None else x + self.table(places)
+        return self.attention(x, rotate=self.rotary and self.rotary(places, x.dtype))
+
+
+class Recurrent(nn.Module):
+    """A GRU: reads place by place and keeps what it remembers in one vector."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.gru = nn.GRU(width, width, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(x)[0]
+
+
+class Convolves(nn.Module):
+    """Six causal convolutions of width 3, each spread twice as wide as the one before: the last place sees 127."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=2**layer) for layer in range(6))
+
+    def forward(self, x):
+        x = x.mT  # channels before places
+        for layer in self.layers:
+            x = x + F.gelu(layer(F.pad(x, (2 * layer.dilation[0], 0))))
+        return x.mT
+
+
+class Recall(nn.Module):
+    """Reads names and values, lets one of the above mix the places, and answers at the last one."""
+
+    def __init__(self, kind):
+        super().__init__()
+        width = {"GRU": 48, "CNN": 29}.get(kind, 56)  # so that all have about 17,000 parameters
+        self.name, self.value = nn.Embedding(NAMES + 1, width), nn.Embedding(ANSWERS + 1, width)
+        mixers = {"GRU": Recurrent, "CNN": Convolves}
+        self.mixer = mixers[kind](width) if kind in mixers else Attends(width, kind)
+        self.answer = nn.Linear(width, ANSWERS)
+
+    def forward(self, names, values):
+        return self.answer(self.mixer(self.name(names) + self.value(values))[:, -1])
+
+
+def size_of(model):
+    """Parameters, a table of learned positions left out."""
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if "table" not in name)
+
+
+# %% name="recall-training"
+from llmguide_lib.notebook import Monitor
+
+STEPS = 800
+
+
+def learn_recall(kind, notes, rate, seed, steps):
+    """Trains on fresh texts of every length up to 64; returns the model and the surprise at each step."""
+    torch.manual_seed(seed)
+    model, generator = Recall(kind), torch.Generator().manual_seed(1000 + seed)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
+    with Monitor(seconds=600, max_steps=steps, label="surprise") as run:
+        for step in run:
+            optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 20) * (1 - step / steps)
+            length = int(torch.randint(notes + 1, LONGEST + 1, (1,), generator=generator))
+            *texts, answers = recall_texts(64, length, notes, generator)
+            loss = F.cross_entropy(model(*texts), answers)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            run.record(**{kind: loss.item()})
+    return model, [value for _, value in run.records[kind]]
+
+
+@torch.no_grad()
+def recalled(model, notes, distance, seed=0, rows=256):
+    """Share of right answers where the note that is asked for opens the text, so far before the end."""
+    generator = torch.Generator().manual_seed(seed)
+    *texts, answers = recall_texts(rows, distance + 1, notes, generator, distance)
+    found = [model(*part).argmax(dim=-1) for part in zip(*(text.split(64) for text in texts), strict=True)]
+    return (torch.cat(found) == answers).double().mean().item()
+
+
+# %% [markdown] lang="en" name="guess-recall" role="prediction"
+# **Predict** for texts with *four* notes, and for texts with *one*: up to which distance does each of the three answer right, and what
+# happens beyond 64, the longest text in training?
+# %% [markdown] lang="zh" of="caead8b9"
+# **先预测。** 文本里有*四张*便条，和只有*一张*便条，两种情况下这三种模型各能答对多远的？超过训练时最长的 64 个位置，又会怎样？
+# %% name="recall-live" tags=["free"]
+from llmguide_lib.notebook import recorded
+
+record = recorded("recall")
+far = record["distances"]  # the last three are longer than any text in training
+
+
+def runs_of(kind, notes, longer=1):
+    """The recorded runs of the three seeds that did not choose the learning rate."""
+    wanted = {"kind": kind, "notes": notes, "longer": longer}
+    return [run for run in record["runs"] if run["seed"] > 0 and wanted.items() <= run.items()]
+
+
+torch.set_default_dtype(torch.float32)
+live = {}
+for kind in ("rotary", "GRU"):
+    model, _ = learn_recall(kind, 4, runs_of(kind, 4)[0]["rate"], seed=1, steps=STEPS)
+    live[kind] = [recalled(model, 4, distance) for distance in far]
+torch.set_default_dtype(torch.float64)
+# %% [markdown] lang="en" role="caption"
+# Surprise at the answer while attention with rotary positions and a GRU learn on texts with four notes. $\log 16 = 2.8$ is guessing.
+# %% [markdown] lang="zh" of="ed2542f6"
+# 用有四张便条的文本训练时，旋转位置编码的注意力和 GRU 对答案的意外程度。瞎猜是 $\log 16 = 2.8$。
+# %% [markdown] lang="en" name="recall-record"
+# You have just trained two of the models. The whole experiment (six kinds, one and four notes, three learning rates and three more seeds) takes
+# longer, so the package holds its record, written by `benchmarks/recall.py` from the very cells above. Here it is, as mean and range of three seeds,
+# with your two runs:
+# %% [markdown] lang="zh" of="871c09aa"
+# 你刚刚训练了其中两个模型。整个实验（六种模型，一张和四张便条，三种学习率，另外三个随机种子）要花更长时间，所以随书附有它的记录，
+# 由 `benchmarks/recall.py` 运行上面这几段代码写成。下面是三个种子的平均和范围，以及你的两次运行：
+# %% name="recall-table" tags=["measured"]
+KINDS = ("none", "sinusoidal", "learned", "rotary", "GRU", "CNN")
+
+
+def spread(kind, notes, longer=1):
+    """Lowest, mean and highest recall of the seeds, for every distance."""
+    seeds = zip(*(run["recalled"] for run in runs_of(kind, notes, longer)), strict=True)
+    return [(min(row), sum(row) / len(row), max(row)) for row in seeds]
+
+
+def line(name, entries):
+    print(f"  {name:24}", *(f"{entry:>13}" for entry in entries))
+
+
+def in_percent(rows):
+    return [f"{100 * mean:.0f} ({100 * low:.0f}-{100 * high:.0f})" for low, mean, high in rows]
+
+
+for notes in (1, 4):
+    line(f"notes: {notes}, distance:", far)
+    for kind in KINDS:
+        line(kind, in_percent(spread(kind, notes)))
+line("GRU, 4 times the steps", in_percent(spread("GRU", 4, 4)))
+for kind, row in live.items():
+    line(f"live: {kind}", [f"{100 * value:.0f}" for value in row])
+# %% name="recall-check"
+for kind, row in live.items():
+    for value, (low, _, high) in list(zip(row, spread(kind, 4)))[:4]:
+        assert low - 0.15 <= value <= high + 0.15  # your run lies where the recorded ones do
+# %% name="recall-plot" tags=["free"]
+shown = {kind: [mean for _, mean, _ in spread(kind, 4)] for kind in KINDS if kind != "sinusoidal"}  # as without positions
+shown["GRU, 1 note"] = [mean for _, mean, _ in spread("GRU", 1)]
+guessing = {"guessing": 1 / ANSWERS}
+figure = curves(shown, far, xlabel="distance (training: up to 63)", ylabel="recall", levels=guessing, log="x")
+# %% [markdown] lang="en" role="caption"
+# Recall over the distance of the note that is asked for, with four notes, mean of three seeds, the axis of distances logarithmic; and the GRU with one note.
+# Up to 63 the distances occur in training. Every kind of attention stays at the top there; the GRU with four notes is low everywhere, the CNN low and
+# soon no better than guessing. Beyond, the kinds of attention part. (Sinusoidal positions run along with none and are left out.)
+# %% [markdown] lang="zh" of="1bf61063"
+# 四张便条时，正确率随所问便条距离的变化（三个种子的平均，距离轴是对数刻度），另有 GRU 在一张便条时的结果。训练里有的距离到 63 为止：
+# 在此之内各种注意力都在最上面；GRU 在四张便条时处处都低；CNN 也低，而且很快就和瞎猜一样。超出之后，各种注意力就分开了。（正弦位置编码与不要位置编码的几乎重合，没有画出来。）
+# %% name="recall-verdict"
+inside, beyond = slice(0, 4), slice(4, None)
+mean = {(kind, notes): [middle for _, middle, _ in spread(kind, notes)] for kind in KINDS for notes in (1, 4)}
+
+decide(
+    "2.1b",
+    {
+        "4 notes: attention above 95 % at all trained distances": all(min(mean[kind, 4][inside]) > 0.95 for kind in KINDS[:4]),
+        "4 notes: the GRU below 60 %": max(mean["GRU", 4]) < 0.6,
+        "... with 4 times the steps too": max(middle for _, middle, _ in spread("GRU", 4, 4)) < 0.6,
+        "the CNN guesses beyond its reach": max(mean["CNN", 1][-2:] + mean["CNN", 4][-2:]) < 0.2,
+        "attention without positions: no loss at 8 times the length": min(mean["none", 4][beyond]) > 0.95,
+    },
+    limits={
+        "1 note: the GRU as good, at every distance": min(mean["GRU", 1]) > 0.99,
+        "rotary positions fail beyond training": mean["rotary", 4][-1] < 0.5,
+        "time grows like T^2": grows["fused"][0] > 1.4,
+    },
+)
+# %% [markdown] lang="en" claim="2.1b"
+# **The guide's claim 2.1b**, that attention is not limited by length and is better at long dependencies than RNNs and CNNs, is decided by this
+# experiment. Had the GRU kept up with four notes, or attention lost notes within the trained distances, it would not hold. What the experiment shows is narrower
+# than the claim, in four ways.
+#
+# **Not distance, but amount.** With *one* note the GRU is as good as attention at every distance, even eight times beyond training: its gates simply hold on.
+# With four notes it is low even at distance 8, and four times the training hardly helps: a vector of
+# fixed size that is written before anybody knows what will be asked must bind every name to its value. Attention keeps all places, and looks when it is asked.
+# (Bigger recurrent networks do hold more; how much they need is measured by Arora et al. 2023.)
+#
+# **A convolution sees no farther than it reaches.** Beyond 127 places it cannot but guess; and it is unsure earlier, already at the far end of the trained
+# distances with one note, and near by with four. More layers reach farther.
+#
+# **Beyond training, positions decide.** This task needs none, and attention without positions goes on without loss. Rotary positions, which
+# never saw such distances, fail where texts get longer: that is why models that use them are trained on, or have their angles stretched (`RopeScaling`), before
+# they get longer texts. Learned positions beyond the last trained row are vectors as they were drawn at the start: here that costs little, because
+# the name outweighs them, but nothing guarantees it.
+#
+# **Not limited** means: by a number in the code. Time grows with $T^2$, as you measured.
+# %% [markdown] lang="zh" of="582231cb"
+# **指南的说法 2.1b**：注意力不受长度限制，比 RNN 和 CNN 更擅长长距离依赖。这个实验就是判断的依据：假如四张便条时 GRU 也跟得上，
+# 或者注意力在训练过的距离之内就丢了便条，这个说法就不成立。不过实验说明的比这个说法窄，有四点。
+#
+# **难的不是远，而是多。** 只有*一张*便条时，GRU 在任何距离都和注意力一样好，甚至到训练长度的八倍也是：门只要一直关着，就能保住它。
+# 有四张便条时，它在距离 8 就已经不行了，训练四倍的步数也几乎没有用：向量大小固定，而且要在谁也不知道会问什么之前写好，
+# 还得把每个名字和它的值绑在一起。注意力则把所有位置都留着，等问到了再去看。（更大的循环网络能记住更多，需要多大，见 Arora 等人 2023 年的测量。）
+#
+# **卷积看不到范围以外的东西。** 超过 127 个位置，它只能瞎猜；而且更早就不准了：一张便条时，在训练过的距离的远端；四张便条时，近处就不行。层数更多，才能看得更远。
+#
+# **超出训练长度之后，由位置编码决定成败。** 这个任务不需要位置，没有位置编码的注意力毫无损失。旋转位置编码从没见过这么远的距离，文本一长就不行了：
+# 所以用它的模型在处理更长的文本之前，要么继续训练，要么先把角度拉伸（`RopeScaling`）。学到的位置编码，在训练过的最后一行之后仍是初始化时的随机向量：
+# 这里影响不大，因为名字的分量更重，但没有任何保证。
+#
+# **不受限制**，指的是代码里没有写死一个长度。时间仍然按 $T^2$ 增长，前面已经量过了。
 # %% [markdown] lang="en" name="real"
 # ## Does it help on real text?
 #
@@ -638,10 +1262,6 @@ train, test = rows(train_words), rows(test_words)
 #
 # 所以，“前面的词可以当候选”是*事先规定好*的；要*学*的是：该问其中哪一个，什么时候该更相信它们，而不是自己的猜测。
 # %% name="real-net"
-from torch import nn
-from torch.nn import functional as F
-
-
 class NextWord(nn.Module):
     """Probabilities of the next word from the last words, with or without attention to all earlier ones."""
 
@@ -689,9 +1309,6 @@ class NextWord(nn.Module):
 #
 # 曲线画的是*意外程度*（surprisal）：真正出现的那个词的 $-\log p$，也就是这个词的交叉熵损失（自然对数）。如果一千个编号的概率都一样，每个词的意外程度都是 $\log 1000 = 6.9$。
 # %% name="real-train" tags=["free"]
-from llmguide_lib.notebook import Monitor
-
-
 def surprise(model, batch):
     """-log of the probability that the model gave to the word that came, for every place."""
     probabilities, _ = model(batch[:, :-1])
@@ -898,6 +1515,160 @@ expected = on_cpu(x, mask=causal_mask(32))
 there = runtime.device()
 result = on_cpu.to(there)(x.to(there), mask=causal_mask(32, device=there)).cpu()
 assert (result - expected).abs().max() < 1e-4
+# %% [markdown] lang="en" name="conventions" role="deeper"
+# ## Conventions: before you mix two libraries
+#
+# The equation is the same everywhere; what surrounds it is not. Each cell of this card is checked by the code below.
+#
+# | | the paper | `nn.MultiheadAttention` | torch's `scaled_dot_product_attention` | Hugging Face | here |
+# |---|---|---|---|---|---|
+# | `True` (or 1) in a mask | (adds $-\infty$) | must *not* attend | may attend | a real token | may attend |
+# | all masked | not said | NaN, if asked for the weights | 0 | some finite mixture | 0 |
+# | scores are multiplied by | $1/\sqrt{d_k}$ | $1/\sqrt{d_k}$ | $1/\sqrt{d_k}$, or `scale` | $1/\sqrt{d_k}$; 1 in T5 | $1/\sqrt{d_k}$, or `scale` |
+# | axes of the input | one text: $T \times D$ | $(T, B, D)$ unless `batch_first` | $(B, H, T, d_k)$ | $(B, T, D)$ | $(B, T, D)$; inside, $(B, H, T, d_k)$ |
+# | dropout falls on | outputs of sub-layers | weights, after softmax | weights, after softmax | weights, after softmax | weights, after softmax |
+# | causal, fewer queries than keys | does not occur | you make the mask | queries are the *first* | queries are the last | queries are the last |
+# %% [markdown] lang="zh" of="0dd7e9e6"
+# ## 各家约定：混用两个库之前
+#
+# 公式到哪里都一样，周围的约定却不一样。这张卡片上的每一格都由下面的代码检查。
+#
+# | | 论文 | `nn.MultiheadAttention` | torch 的 `scaled_dot_product_attention` | Hugging Face | 本书 |
+# |---|---|---|---|---|---|
+# | 掩码里的 `True`（或 1） | （加上 $-\infty$） | *不许*看 | 可以看 | 是真实的词元 | 可以看 |
+# | 全被遮住 | 没有说 | NaN（要求返回权重时） | 0 | 某个有限的平均 | 0 |
+# | 分数乘以 | $1/\sqrt{d_k}$ | $1/\sqrt{d_k}$ | $1/\sqrt{d_k}$，或 `scale` | $1/\sqrt{d_k}$；T5 是 1 | $1/\sqrt{d_k}$，或 `scale` |
+# | 输入的轴 | 一段文本：$T \times D$ | $(T, B, D)$，除非 `batch_first` | $(B, H, T, d_k)$ | $(B, T, D)$ | $(B, T, D)$；内部是 $(B, H, T, d_k)$ |
+# | 随机失活作用在 | 子层的输出 | softmax 之后的权重 | softmax 之后的权重 | softmax 之后的权重 | softmax 之后的权重 |
+# | 因果掩码，查询比键少 | 不会出现 | 掩码自己做 | 查询排在*最前* | 查询排在最后 | 查询排在最后 |
+# %% name="conventions-check"
+from llmguide_lib.attention import causal_attention
+
+torch.set_default_dtype(torch.float64)
+query, key, value = (draw(2, 4, 3, 8, seed=seed) for seed in (24, 25, 26))  # (B, H, T, d_k)
+x, mask, nobody = draw(2, 3, 16, seed=27), causal_mask(3), torch.zeros(3, 3, dtype=torch.bool)
+theirs = torch.nn.MultiheadAttention(16, num_heads=4, bias=False, batch_first=True)
+library = fill(MultiHeadAttention(16, num_heads=4, bias=False))
+theirs.in_proj_weight.data = torch.cat([library.q_proj.weight, library.k_proj.weight, library.v_proj.weight])
+theirs.out_proj.weight.data = library.out_proj.weight
+
+print("True in a mask:")
+show("  MultiheadAttention, turned round:", difference(theirs(x, x, x, attn_mask=~mask)[0], library(x, mask=mask)))
+show("  scaled_dot_product_attention:", difference(*(f(query, key, value, mask) for f in (scaled_dot_product_attention, lambda *q: attention(*q)[0]))))
+print("all masked:")
+show("  MultiheadAttention is NaN:", bool(theirs(x, x, x, attn_mask=~nobody, need_weights=True)[0].isnan().all()))
+show("  torch, here:", *(f(query, key, value, nobody).abs().max().item() for f in (scaled_dot_product_attention, lambda *q: attention(*q)[0])))
+print("scale:")
+show("  torch, here:", difference(scaled_dot_product_attention(query, key, value, scale=1.0), attention(query, key, value, scale=1.0)[0]))
+print("axes:")
+time_first = torch.nn.MultiheadAttention(16, num_heads=4, bias=False)
+time_first.load_state_dict(theirs.state_dict())
+show("  (T, B, D) in, out:", difference(time_first(*[x.transpose(0, 1)] * 3)[0].transpose(0, 1), library(x)))
+print("dropout: with unit vectors as values the output is the weights; each is 0 or doubled")
+units, whole = torch.eye(3).expand(2, 4, 3, 3), attention(query, key, value)[1]
+for name, function in (("torch", scaled_dot_product_attention), ("here", lambda *q, dropout_p: attention(*q, dropout=dropout_p)[0])):
+    torch.manual_seed(0)
+    dropped = function(query, key, units, dropout_p=0.5)
+    show(f"  {name}:", bool(((dropped == 0) | ((dropped - 2 * whole).abs() < 1e-12)).all() and (dropped == 0).any()))
+print("causal, one query, three keys: it sees")
+sees = [scaled_dot_product_attention(query[:, :, :1], key, units, is_causal=True), causal_attention(query[:, :, :1], key, units)[0]]
+show("  torch:", int((sees[0][0, 0] > 0).sum()), "key, here:", int((sees[1][0, 0] > 0).sum()))
+# %% [markdown] lang="en" name="conventions-hub" role="deeper"
+# Hugging Face's column needs `transformers` (the extra `hub`); the next cell says so where it is not installed.
+# %% [markdown] lang="zh" of="59f34933"
+# Hugging Face 那一列要用到 `transformers`（附加依赖 `hub`）；没有安装的话，下面的代码会说一声。
+# %% name="conventions-hub-check" tags=["free"]
+import importlib.util
+
+if importlib.util.find_spec("transformers"):
+    from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, T5Config, T5EncoderModel
+
+    tiny = {"vocab_size": 11, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    bert, llama = BertModel(BertConfig(**tiny)).eval(), LlamaForCausalLM(LlamaConfig(**tiny)).eval()
+    one, other, real = torch.tensor([[3, 4, 5]]), torch.tensor([[3, 4, 9]]), torch.tensor([[1, 1, 0]])
+    with torch.no_grad():
+        same = [bert(tokens, attention_mask=real).last_hidden_state[:, :2] for tokens in (one, other)]  # (B, T, D)
+        nothing = bert(one, attention_mask=0 * real).last_hidden_state
+        with_cache, without = (
+            llama.generate(one, attention_mask=one > 0, max_new_tokens=5, do_sample=False, pad_token_id=0, use_cache=use)
+            for use in (True, False)
+        )
+    assert torch.equal(*same) and nothing.isfinite().all()  # 0 hides a token; all masked stays finite
+    assert torch.equal(with_cache, without)  # one query and many keys: it is the last, or these would differ
+    assert llama.model.layers[0].self_attn.scaling == 8**-0.5 and bert.encoder.layer[0].attention.self.dropout.p == 0.1
+    sizes = {"d_model": 16, "d_kv": 8, "num_heads": 2, "num_layers": 1, "d_ff": 8}
+    t5 = T5EncoderModel(T5Config(vocab_size=11, **sizes)).eval().encoder.block[0].layer[0].SelfAttention
+    with torch.no_grad():
+        output, bias = t5(x)[:2]
+        heads_of = [project(x).unflatten(-1, (2, 8)).transpose(1, 2) for project in (t5.q, t5.k, t5.v)]
+        unscaled = attention(*heads_of, bias=bias, scale=1.0)[0].transpose(1, 2).flatten(2)
+    assert (t5.o(unscaled) - output).abs().max() < 1e-9  # T5 leaves the scale to its initial weights
+    print("Hugging Face: as the card says")
+else:
+    print("transformers is not installed: pip install transformers")
+# %% [markdown] lang="en" name="backward" role="deeper"
+# ## Backwards, by hand
+#
+# Training needs the gradient of every tensor. A capital $D$ in front names the gradient of the loss by that tensor: $DO$ arrives from what comes after.
+# Three steps lead back. The mixture $O = WV$ is a matrix product, so
+#
+# $$DV = W^\top DO, \qquad DW = DO\, V^\top$$
+#
+# Softmax works on each row $w = \operatorname{softmax}(s)$ by itself. Its **Jacobian** is the formula from above, as a matrix:
+#
+# $$J = \operatorname{diag}(w) - w\,w^\top, \qquad ds = J\, dw = w \odot \big(dw - (w \cdot dw)\,\mathbf{1}\big)$$
+#
+# so each row of $DS$ is $w$ times *how much better than the weighted mean* each key's value would be; every row adds up to zero.
+# And the scores $S = QK^\top / \sqrt{d_k}$ give
+#
+# $$DQ = DS\, K / \sqrt{d_k}, \qquad DK = DS^\top Q / \sqrt{d_k}$$
+#
+# *By hand*: $w = (\tfrac12, \tfrac14, \tfrac14)$ and $dw = (4, 0, 8)$. The weighted mean is $2 + 0 + 2 = 4$, so $ds = (0, -1, 1)$: the first key, although it has
+# the largest weight, is not to be changed at all, because its value is just the mean.
+# %% [markdown] lang="zh" of="51a6a499"
+# ## 反向传播，亲手算
+#
+# 训练需要损失对每个张量的梯度。张量前面加 $D$ 表示损失对它的梯度：$DO$ 是从后面传回来的。往回走要三步。加权平均 $O = WV$ 是矩阵乘法，所以
+#
+# $$DV = W^\top DO, \qquad DW = DO\, V^\top$$
+#
+# softmax 在每一行 $w = \operatorname{softmax}(s)$ 上独立进行。它的**雅可比矩阵**就是前面的公式，写成矩阵是：
+#
+# $$J = \operatorname{diag}(w) - w\,w^\top, \qquad ds = J\, dw = w \odot \big(dw - (w \cdot dw)\,\mathbf{1}\big)$$
+#
+# 也就是说，$DS$ 的每一行等于 $w$ 乘以“各个键的值*比加权平均好多少*”；每一行加起来都是零。最后，由分数 $S = QK^\top / \sqrt{d_k}$ 得到
+#
+# $$DQ = DS\, K / \sqrt{d_k}, \qquad DK = DS^\top Q / \sqrt{d_k}$$
+#
+# *亲手算一下*：$w = (\tfrac12, \tfrac14, \tfrac14)$，$dw = (4, 0, 8)$。加权平均是 $2 + 0 + 2 = 4$，所以 $ds = (0, -1, 1)$：第一个键的权重虽然最大，却完全不用改，因为它的值正好等于平均。
+# %% name="backward-check"
+w, dw = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([4.0, 0.0, 8.0])
+jacobian = torch.diag(w) - w[:, None] * w
+show(jacobian=jacobian, ds=(jacobian @ dw).tolist())
+by_autograd = torch.autograd.functional.jacobian(lambda s: s.softmax(dim=-1), w.log())  # softmax(log w) = w
+show("softmax's Jacobian:", difference(jacobian, by_autograd))
+
+query, key, value = (draw(2, 3, 6, 4, seed=seed).requires_grad_() for seed in (28, 29, 30))
+mask, arriving = causal_mask(6), draw(2, 3, 6, 4, seed=31)
+output, weights = attention(query, key, value, mask)
+output.backward(arriving)
+
+with torch.no_grad():
+    DV = weights.mT @ arriving
+    DW = arriving @ value.mT
+    DS = weights * (DW - (weights * DW).sum(dim=-1, keepdim=True))  # where the weight is zero, so is this: the mask is kept
+    DQ, DK = DS @ key / math.sqrt(4), DS.mT @ query / math.sqrt(4)
+for name, mine, theirs in (("DQ", DQ, query.grad), ("DK", DK, key.grad), ("DV", DV, value.grad)):
+    show(name, difference(mine, theirs))
+show("rows of DS add up to:", DS.sum(dim=-1).abs().max())
+with torch.no_grad():
+    show("weighted means, without the weights:", difference((weights * DW).sum(dim=-1), (output * arriving).sum(dim=-1)))
+# %% [markdown] lang="en" name="backward-read" role="deeper"
+# The last line is how the fused function can do without the weights: $w \cdot dw = \sum_j w_j\,(do \cdot v_j) = do \cdot o$, so the weighted mean
+# follows from the output alone, and the weights themselves from queries, keys and one number per row. (Exercise 8 has you write the step through softmax.)
+# %% [markdown] lang="zh" of="953deeba"
+# 最后一行说明了融合的实现为什么可以不要权重：$w \cdot dw = \sum_j w_j\,(do \cdot v_j) = do \cdot o$，加权平均从输出就能算出来，权重本身则可以由查询、键和每行一个数重新算出。
+# （第 8 题请你自己写出经过 softmax 的这一步。）
 # %% [markdown] lang="en" name="end"
 # ## Back to the question
 #
@@ -906,27 +1677,33 @@ assert (result - expected).abs().max() < 1e-4
 # value); each word asks (its query); dot products find the note, wherever it is. What a key should say and what a query
 # should ask is what training finds out.
 #
-# **Limits.** Every pair is compared, so time and memory grow with $T^2$. Attention without a mask does not know the order of the
-# words: shuffle them, and the outputs are shuffled likewise. (The causal mask tells it a little, and `NextWord` looked at
-# neighbours; a later section gives words real positions.) And weights show where a head *looks*, not yet why the model decides as it does.
+# **Limits.** Every pair is compared, so time grows with $T^2$. Attention has to be told where words stand, and what it was told in training
+# decides how it gets on with longer texts. (`NextWord` got by with a causal mask and its neighbours.) And weights show where a head *looks*, not
+# yet why the model decides as it does.
 #
 # **Sources.** [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3.2 (the equation, the scale, heads);
 # [Bahdanau et al. 2014](https://arxiv.org/abs/1409.0473) (attention before it was all you need);
-# [Merity et al. 2016](https://arxiv.org/abs/1609.07843) (the sentinel).
+# [Merity et al. 2016](https://arxiv.org/abs/1609.07843) (the sentinel);
+# [Ainslie et al. 2023](https://arxiv.org/abs/2305.13245) (grouped queries); [Su et al. 2021](https://arxiv.org/abs/2104.09864) (rotary positions);
+# [Raffel et al. 2020](https://arxiv.org/abs/1910.10683) (relative bias); [Kazemnejad et al. 2023](https://arxiv.org/abs/2305.19466) (positions and
+# longer texts); [Arora et al. 2023](https://arxiv.org/abs/2312.04927) (recall in recurrent models and attention);
+# [Dao et al. 2022](https://arxiv.org/abs/2205.14135) (the fused function).
 #
 # **Next:** [the exercises of this chapter](exercises.en.ipynb).
-# %% [markdown] lang="zh" of="ac748586"
+# %% [markdown] lang="zh" of="0e961a03"
 # ## 回到开头的问题
 #
 # 固定的运算，怎么能从每段文字里都不一样的位置取到东西？运算和参数都是固定的，*注意力权重*不是：它由文本当场算出来。
 # 每个词留下一张纸条（键）和一个包裹（值），每个词也提出要求（查询）；点积负责找到那张纸条，不管它在哪里。
 # 键该写什么，查询该问什么，就是训练要找的答案。
 #
-# **局限。** 每两个位置都要比较，时间和内存按 $T^2$ 增长。没有掩码的注意力不知道词的顺序：把词打乱，输出也只是跟着打乱。
-# （因果掩码透露了一点顺序，`NextWord` 也看了相邻的词；真正的位置编码以后再讲。）
-# 权重告诉我们一个头在*看*哪里，还不能说明模型为什么这样判断。
+# **局限。** 每两个位置都要比较，时间按 $T^2$ 增长。词站在哪里，必须另外告诉注意力；训练时怎么告诉的，决定了它能不能应付更长的文本。
+# （`NextWord` 靠因果掩码和相邻的词就够了。）权重告诉我们一个头在*看*哪里，还不能说明模型为什么这样判断。
 #
 # **文献。** [Vaswani 等人（2017）](https://arxiv.org/abs/1706.03762) 第 3.2 节（公式、缩放、多头）；
-# [Bahdanau 等人（2014）](https://arxiv.org/abs/1409.0473)（更早的注意力）；[Merity 等人（2016）](https://arxiv.org/abs/1609.07843)（哨兵）。
+# [Bahdanau 等人（2014）](https://arxiv.org/abs/1409.0473)（更早的注意力）；[Merity 等人（2016）](https://arxiv.org/abs/1609.07843)（哨兵）；
+# [Ainslie 等人（2023）](https://arxiv.org/abs/2305.13245)（分组查询）；[Su 等人（2021）](https://arxiv.org/abs/2104.09864)（旋转位置编码）；
+# [Raffel 等人（2020）](https://arxiv.org/abs/1910.10683)（相对位置偏置）；[Kazemnejad 等人（2023）](https://arxiv.org/abs/2305.19466)（位置编码与更长的文本）；
+# [Arora 等人（2023）](https://arxiv.org/abs/2312.04927)（循环模型与注意力的回忆能力）；[Dao 等人（2022）](https://arxiv.org/abs/2205.14135)（融合实现）。
 #
 # **接下来：** 做[这一章的练习](exercises.zh.ipynb)。

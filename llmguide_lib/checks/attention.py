@@ -1,4 +1,4 @@
-"""The exercises of chapter 03: references, inputs that tell answers apart, and well-known mistakes."""
+"""The first exercises of chapter 03: references, inputs that tell answers apart, and well-known mistakes."""
 
 import math
 
@@ -6,24 +6,17 @@ import torch
 from torch import Tensor
 
 from ..attention import attention, causal_mask, padding_mask
+from . import passes, positions
+from .inputs import LOWEST, draw
 from .registry import Case, Exercise, Misconception, entry
 
-LOWEST = torch.finfo(torch.float64).min
 FORBIDDEN = (
     "torch.nn.functional.scaled_dot_product_attention",
     "torch.nn.MultiheadAttention",
     "llmguide_lib.attention.attention",
     "llmguide_lib.attention.fused_attention",
 )
-
-
 READER = "a reader of this chapter, November 2026"
-
-
-def draw(*shape: int, seed: int) -> Tensor:
-    """Uniform float64 numbers of mean 0 and variance 1."""
-    generator = torch.Generator().manual_seed(seed)
-    return math.sqrt(3) * (2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1)
 
 
 # -- 1. by hand -------------------------------------------------------------------------------------------------------
@@ -476,4 +469,4 @@ MEASURE = Exercise(
     ),
 )
 
-EXERCISES = (HAND, IMPLEMENT, DEBUG, MEASURE)
+EXERCISES = (HAND, IMPLEMENT, DEBUG, MEASURE, *positions.EXERCISES, *passes.EXERCISES)

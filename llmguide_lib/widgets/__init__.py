@@ -5,6 +5,7 @@ from .beams import BeamExplorer
 from .masks import MaskBuilder
 from .model_attention import ModelAttentionExplorer
 from .next_token import NextTokenExplorer
+from .positions import PositionsExplorer
 from .tokenizer import TokenizerExplorer
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "MaskBuilder",
     "ModelAttentionExplorer",
     "NextTokenExplorer",
+    "PositionsExplorer",
     "TokenizerExplorer",
 ]
