@@ -311,7 +311,7 @@ def write(done: dict, words: float) -> None:
         "measured_on": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
         "what": WHAT,
         "settings": {
-            "rates and shares": f"{STEPS} steps of {ROWS} windows of {LENGTH} tokens; shares at a rate of {SHARES_RATE}",
+            "rates and shares": f"{STEPS} steps of {ROWS} texts of {LENGTH} tokens; shares at a rate of {SHARES_RATE}",
             "pairs": f"{PAIR_STEPS} steps of {PAIRS} pairs, each sentence cut to {HALF} tokens",
         },
         "baselines": {"words": words, "library": round(1 / 7, 4)},
