@@ -10,7 +10,7 @@
 #
 # So let a network read a text and say every word of it. The loss falls to zero within minutes, and the network has learned
 # nothing at all. What is wrong with that exam, how must it be set, and what does a network know that has passed it?
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="46d483d0"
 # ## 一个你现在还答不出的问题
 #
 # 用拇指盖住句子里的一个词：
@@ -26,7 +26,7 @@
 # %% [markdown] lang="en" name="guess-cheat" role="prediction"
 # **Write down your guess.** Why does "read everything, say everything" teach nothing? And once some words are hidden: how
 # many should it be, one in a hundred, one in seven, or half of them? What speaks for few, what for many?
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="7bf42610"
 # **先写下你的猜测。** “全部读进来，全部说出去”为什么什么也教不会？如果要盖住一些词，该盖多少：百分之一、七分之一，还是一半？
 # 盖得少有什么好处，盖得多又有什么好处？
 # %% name="imports"
@@ -54,7 +54,7 @@ torch.set_default_dtype(torch.float64)
 #
 # A causal language model (chapter 6) hides the whole future instead and sees only what is to the left. What both sides are
 # good for, you have just felt: after "Returns the" hundreds of words are possible, before "of elements" hardly a handful.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="95a883ef"
 # ## 先盖住，再提问
 #
 # 如果要猜的词就在网络读到的内容里，得到正确答案的最短路径就是抄，而网络总是走最短的路。所以这个词必须拿掉，
@@ -89,7 +89,7 @@ torch.set_default_dtype(torch.float64)
 #    frequency $f_v$; then the loss is the entropy $H = -\sum_v f_v \log f_v$. One that looks only at what it reads *at the
 #    place that is asked* can get down to the conditional entropy $H(x_t \mid \tilde x_t)$, which is the same $H$ if there is
 #    always `[MASK]`. Below that, context must be used.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="d86aee1c"
 # ## 推导损失函数
 #
 # 我们希望网络对文本 $x$ 的每个位置 $t$ 都知道：在给定其余所有词元时，每个词元有多大概率出现，也就是 $p(x_t \mid x_{\setminus t})$。
@@ -126,7 +126,7 @@ torch.set_default_dtype(torch.float64)
 #
 # The loss is the mean over the two places that are asked, $(0.693 + 1.386) / 2 = 1.040$, not over all three. By machine, with
 # $-100$ as PyTorch's sign for "do not ask here"; the gradient shows both conclusions of above:
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="64c656c2"
 # ## 亲手算一次
 #
 # 词表里有四个词元，文本有三个词元，其中两个要提问。网络给出的概率如下：
@@ -160,7 +160,7 @@ show(loss=loss.item(), gradient=logits.grad)
 #
 # and all of them are asked for. So at *any* place the network must be ready to be asked, and it can never be sure that what
 # it reads there is right. In code: one number decides, for every token, whether it is chosen and what becomes of it.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="3c14a8b5"
 # ## 80/10/10 规则
 #
 # 这里有个问题。实际使用时，没有人会写 `[MASK]`：想得到句子里每个词的向量，或者微调网络去给文本分类，输入的都是完整的句子。
@@ -207,7 +207,7 @@ show(ends_of_text_chosen=int(chosen[:, ::8].sum()), changed_elsewhere=int((read 
 # same random numbers the library's `Masking`, which later chapters use, must give the very same tokens. And its loss runs the
 # network's last and widest layer, the one with a row for each token of the vocabulary, only where something is asked: it must
 # not make a difference, and at a rate of 15 % it saves most of that layer.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="c3d4b505"
 # “unchanged”略高于十分之一：一百个词元的词表里，随机词元偶尔正好就是原来那个。代码对不对？
 # 用同样的随机数，本书库里的 `Masking`（后面各章都用它）应当给出完全相同的词元。
 # 另外，库里的损失只在被提问的位置才计算网络最后、也是最宽的那一层（词表里每个词元占一行）：结果不该有任何差别，
@@ -239,7 +239,7 @@ show(loss=difference(whole, masked_cross_entropy(small, part)))
 # PyTorch's own stack of encoder layers, give it BERT's weights, and compare. Where Hugging Face's library is installed, theirs
 # is compared too. And the size that everybody quotes for the released model, 110 million parameters, must come out of our
 # class at its published sizes.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="e383a7b5"
 # ## BERT：除了 Transformer，别无他物
 #
 # 让这种考试出名的网络是 BERT（2018）。每个词元先变成三个可学习的向量之和：一个对应词元，一个对应位置，一个对应它属于哪个句子
@@ -311,7 +311,7 @@ decide(
 # its weights PyTorch's own layers compute the same states, padding included. Had a state differed by more than rounding, or
 # had the count missed the published size, there would be something in BERT that the claim leaves out. GPT follows in chapter 6,
 # XLNet in chapter 8. The course's own encoder is the younger ModernBERT: same idea; norms before the sublayers, rotary positions.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="b63c677f"
 # **论断 2.2d（BERT 部分）。** 在词嵌入和输出头之间，BERT *就是*一摞 Transformer 编码器层：装上它的权重，PyTorch 自带的层算出同样的状态，
 # 带填充时也一样。假如有哪个状态的差别超出舍入误差，或者参数量与公布的对不上，就说明 BERT 里还有论断没有提到的东西。
 # GPT 见第 6 章，XLNet 见第 8 章。本课程自己的编码器是更年轻的 ModernBERT：想法相同，只是归一化放在子层之前，位置用旋转编码。
@@ -322,7 +322,7 @@ decide(
 # ModernBERT of 2.9 million parameters; each step reads 16 windows, hides 30 % of their tokens and asks for them. The recipe is
 # the one by which the course's encoder came about in 4,500 steps, and it starts from the same seed: your fifty steps are the
 # first fifty of that run.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="a348f097"
 # ## 亲眼看五十步
 #
 # 现在动真格的。文本是十五个 Python 库的文档，切成每段 256 个词元；网络是 290 万参数的 ModernBERT；
@@ -343,7 +343,7 @@ print(f"{len(rows['train']):,} tokens to learn from, {len(rows['test']):,} held 
 # **Predict.** With all $V = 2048$ tokens equally probable, the loss is $\log 2048 = 7.6$. Where will it be after fifty steps,
 # when the network has been asked sixty thousand questions? And *what* will it answer then when you show it
 # "Returns the `[MASK]` of elements in the list."?
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="275edda8"
 # **先预测。** 如果 $V = 2048$ 个词元的概率全都一样，损失是 $\log 2048 = 7.6$。五十步之后，网络已经回答了六万个问题，那时损失会是多少？
 # 再给它看“Returns the `[MASK]` of elements in the list.”，它会回答*什么*？
 # %% name="live-train" tags=["free"]
@@ -364,7 +364,7 @@ fresh = recipe.model()
 records = train(fresh, recipe.batches(rows["train"]), config, loss=recipe.loss)
 # %% [markdown] lang="en" role="caption"
 # The loss of your run, in nats per hidden token: each point is the mean of ten steps.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="d7359b85"
 # 你这次训练的损失，单位是每个被遮住的词元多少 nat；每个点是十步的平均。
 # %% name="live-plot" tags=["free"]
 from llmguide_lib.plots import curves
@@ -409,7 +409,7 @@ figure = curves(
 # Your run inside the long one, the steps on a logarithmic axis. Yours ends where the recorded points begin, between two lines:
 # what the frequencies of the tokens are worth, and what can be had at most without looking at any other place. Nearly
 # everything that can be learned lies to the right.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="033670ed"
 # 你的训练放在长程训练的曲线里，步数用对数坐标。你的曲线结束的地方，正是有记录的点开始的地方，夹在两条线之间：
 # 一条是只知道词元频率时的损失（frequencies known），一条是完全不看其他位置时最低能达到的损失（own place known）。能学的东西几乎都还在右边。
 # %% name="live-check" tags=["measured"]
@@ -445,7 +445,7 @@ assert sum(token in frequent for token in said) >= 0.7 * len(said)  # it answers
 # own token; who only copies it, and else answers by frequency, gets down to *own place*. As long as the loss is above this
 # line, nothing shows that the network has looked at a single neighbour. A minute on two cores does not buy much more. This is
 # why the book ships a model for which somebody has waited an hour.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="c631bd87"
 # 不管什么句子，答案都是那几个句号、逗号和小词：网络学会了哪些词元常见。它比“只知道频率”略好一点，但请看下面那条线：
 # 被提问的位置里，有十分之一仍然露着自己的词元；只要照抄它，其余的按频率回答，损失就能降到 own place 这条线。
 # 只要损失还在这条线以上，就没有任何迹象表明网络看过哪怕一个邻居。两个核跑一分钟，差不多只能买到这些。
@@ -460,7 +460,7 @@ assert sum(token in frequent for token in said) >= 0.7 * len(said)  # it answers
 #
 # That is a reason, not yet evidence. Two tests. First, at untrained networks: exchange the neighbour of a token, and look how
 # much the token's final state moves. Second, over 200 steps of real training.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="273c20fa"
 # ## 为什么停在平台上，怎样才能离开
 #
 # 要降到两条线以下，网络必须去读邻居。刚开始时注意力几乎是均匀的：每个位置取的是它能看到的所有位置的*平均*。
@@ -473,7 +473,7 @@ assert sum(token in frequent for token in said) >= 0.7 * len(said)  # it answers
 # **Predict.** Two networks differ in one thing: in one, three of the five layers see only four tokens on each side, in the
 # other all layers see everything. The second can compute all that the first can, and more. Which has the lower loss after 200
 # steps, and by how much?
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="361a6dfa"
 # **先预测。** 两个网络只差一点：一个网络的五层里有三层只能看左右各四个词元，另一个网络每层都能看到全部。
 # 第一个能算的，第二个都能算，还能算更多。200 步之后，谁的损失更低，低多少？
 # %% name="plateau-start" tags=["measured"]
@@ -517,7 +517,7 @@ figure = curves(
 # Training loss over the first 200 steps (recorded, `benchmarks/plateau.py`; mean of two seeds). The less the three local layers
 # see, the sooner the loss falls below the line of what can be had without context; where all layers see everything, it stays
 # above that line.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="bbab2296"
 # 前 200 步的训练损失（记录自 `benchmarks/plateau.py`，两个种子的平均）。三个局部层看得越少，损失就越早降到“不看上下文”的那条线以下；
 # 如果每层都看到全部，损失就一直停在线的上方。
 # %% name="plateau-numbers"
@@ -529,14 +529,14 @@ assert max(ends["sees 4 on each side"]) < min(ends["sees 8"]) < max(ends["sees 8
 # Two seeds each, four points, every one the mean of five noted losses. The network that *can* do less learns sooner, in both
 # seeds by more than a nat: what a network can express and what gradient descent finds in it soon are different questions. Given
 # enough steps the network that sees everything leaves the plateau too, as BERT did; how long it takes was not measured here.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="1922b2ab"
 # 每种设置两个种子、四个点，每个点是五次记录的平均。*能做的事*更少的网络反而学得更早，两个种子都领先 1 nat 以上：
 # 网络能表达什么，和梯度下降能很快在里面找到什么，是两个问题。步数足够多的话，每层都看到全部的网络也会离开平台，BERT 就是这样；要多久，这里没有测量。
 # %% [markdown] lang="en" name="fill"
 # ## Filling in the blank
 #
 # The course's encoder has gone through all 4,500 steps. The same five sentences; the last one is far from anything it has read.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="c40d872b"
 # ## 完形填空
 #
 # 本课程的编码器走完了全部 4500 步。还是那五个句子；最后一句和它读过的任何东西都相去甚远。
@@ -547,7 +547,7 @@ for sentence in SENTENCES:
 # %% [markdown] lang="en" name="fill-try"
 # Now write your own sentences with `[MASK]` in them into the cell above (a word and the blank before it are one token:
 # leave no blank before `[MASK]`). Change a word to the *right* of the hole and watch the answer change.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="b1ff5984"
 # 请把你自己的、带 `[MASK]` 的句子写进上面的单元格（单词和它前面的空格合为一个词元，所以 `[MASK]` 前面不要留空格）。
 # 改一改空的*右边*的词，看看答案怎么变。
 # %% [markdown] lang="en" name="baselines"
@@ -556,14 +556,14 @@ for sentence in SENTENCES:
 # How good is that? Three rivals that need no network: the most frequent token; the token that most often followed the one
 # before (bigrams); the token that most often stood between this left and this right neighbour, which is a masked language model
 # by counting. The questions: 15 % of the tokens of held-out documents, all behind `[MASK]`.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="5af13864"
 # ## 和计数模型比一比
 #
 # 这到底算不算好？有三个不用网络的对手：最常见的词元；最常跟在前一个词元后面的词元（二元组）；
 # 最常出现在这两个左右邻居之间的词元，也就是用计数做的遮蔽语言模型。题目：没读过的文档里 15 % 的词元，全部换成 `[MASK]`。
 # %% [markdown] lang="en" name="guess-baselines" role="prediction"
 # **Predict** the share of right answers of all four: most frequent token, bigrams, both neighbours, the network.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="6006ed95"
 # **先预测**四者的正确率：最常见的词元、二元组、左右邻居、网络。
 # %% name="baselines-measure" tags=["measured"]
 from llmguide_lib.evaluation import bootstrap
@@ -610,7 +610,7 @@ assert found["both neighbours"].low > found["bigrams"].value and 0.5 < found["ne
 # questions. (On the whole held-out part the model card has the network, the most frequent token and bigrams; there 80 % of the
 # chosen tokens read `[MASK]`.) Counting both neighbours is the honest rival: it sees both sides too, but only one word of each,
 # and where it has never met the pair it must fall back to one. The rest of the network's lead comes from further away.
-# %% [markdown] lang="zh"
+# %% [markdown] lang="zh" of="c7e28207"
 # 区间是这样得来的：把 64 段文本反复有放回地重抽，因为同一段里的词元不是互相独立的题目。（在全部没读过的文本上，网络、最常见词元和二元组的成绩
 # 见模型卡；那里选中的词元有 80 % 读作 `[MASK]`。）同时数左右邻居，才是公平的对手：它也看两边，只不过每边只看一个词，
 # 遇到没见过的组合，就只能退回到一边。网络其余的领先，来自更远的地方。

@@ -21,7 +21,7 @@ MASK = 1
 
 
 def _hand(
-    asked: Sequence[float] = (0.5, 0.8, 0.4), *, count: int = 3, base: float = math.e, fourth: float = 0.4
+    asked: Sequence[float] = (0.5, 0.8, 0.4), *, count: int = 3, base: float | int = math.e, fourth: float = 0.4
 ) -> list[float]:
     """The surprise at place 4, the loss, the derivative at place 1, the entropy of the frequencies."""
     nats = sum(-math.log(p, base) for p in asked) / count
@@ -90,7 +90,7 @@ HAND = Exercise(
 
 
 def _rule(
-    chosen: Callable[[Tensor, Tensor, float, Tensor], Tensor] | None = None,
+    chosen: Callable[[Tensor, Tensor, float | int, Tensor], Tensor] | None = None,
     limits: tuple[float, float] = (0.8, 0.9),
     asked: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     touched: Callable[[Tensor], Tensor] | None = None,
@@ -98,7 +98,7 @@ def _rule(
     """The rule in which one step may be replaced."""
 
     def hide(
-        tokens: Tensor, draw: Tensor, fate: Tensor, others: Tensor, rate: float, mask_id: int, special: list[int]
+        tokens: Tensor, draw: Tensor, fate: Tensor, others: Tensor, rate: float | int, mask_id: int, special: list[int]
     ) -> Tensor:
         known = torch.tensor(special, dtype=torch.long)
         picked = (chosen or _chosen)(tokens, draw, rate, known)
@@ -110,7 +110,7 @@ def _rule(
     return hide
 
 
-def _chosen(tokens: Tensor, draw: Tensor, rate: float, special: Tensor) -> Tensor:
+def _chosen(tokens: Tensor, draw: Tensor, rate: float | int, special: Tensor) -> Tensor:
     return (draw < rate) & ~torch.isin(tokens, special)
 
 
@@ -123,7 +123,7 @@ def _asked(tokens: Tensor, read: Tensor, picked: Tensor) -> Tensor:
 
 
 def _others_kept(
-    tokens: Tensor, draw: Tensor, fate: Tensor, others: Tensor, rate: float, mask_id: int, special: list[int]
+    tokens: Tensor, draw: Tensor, fate: Tensor, others: Tensor, rate: float | int, mask_id: int, special: list[int]
 ) -> Tensor:
     """The last tenths are exchanged: first those that stay, then those that become another token."""
     picked = _chosen(tokens, draw, rate, torch.tensor(special, dtype=torch.long))
@@ -133,7 +133,7 @@ def _others_kept(
 
 
 def _in_place(
-    tokens: Tensor, draw: Tensor, fate: Tensor, others: Tensor, rate: float, mask_id: int, special: list[int]
+    tokens: Tensor, draw: Tensor, fate: Tensor, others: Tensor, rate: float | int, mask_id: int, special: list[int]
 ) -> Tensor:
     """Writes into the tokens before it keeps the right answers."""
     picked = _chosen(tokens, draw, rate, torch.tensor(special, dtype=torch.long))
@@ -143,7 +143,7 @@ def _in_place(
     return torch.stack([tokens, _asked(tokens, tokens, picked)])
 
 
-def _texts(rows: int, length: int, rate: float, seed: int, special: Sequence[int] = (0, 1, 2)) -> tuple:
+def _texts(rows: int, length: int, rate: float | int, seed: int, special: Sequence[int] = (0, 1, 2)) -> tuple:
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(3, 50, (rows, length), generator=generator)
     tokens[:, 0] = 0  # a begin, and fillings at the end of each second row
@@ -428,7 +428,7 @@ def _loss(
     return masked_loss
 
 
-def _logits(hidden: bool, rate: float, seed: int) -> tuple:
+def _logits(hidden: bool, rate: float | int, seed: int) -> tuple:
     """Scores and tokens; where nothing is hidden all chosen tokens stay, where the rate is 1 all are chosen."""
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.rand(3, 5, 9, generator=generator, dtype=torch.float64) - 1
