@@ -614,3 +614,329 @@ assert found["both neighbours"].low > found["bigrams"].value and 0.5 < found["ne
 # 区间是这样得来的：把 64 段文本反复有放回地重抽，因为同一段里的词元不是互相独立的题目。（在全部没读过的文本上，网络、最常见词元和二元组的成绩
 # 见模型卡；那里选中的词元有 80 % 读作 `[MASK]`。）同时数左右邻居，才是公平的对手：它也看两边，只不过每边只看一个词，
 # 遇到没见过的组合，就只能退回到一边。网络其余的领先，来自更远的地方。
+# %% [markdown] lang="en" name="shares"
+# ## 80/10/10, measured
+#
+# Back to the rule. Each of the two tenths has a job, and a job can be tested by leaving it out. Small encoders (a tenth of the
+# course's size) were trained anew four ways, three seeds each, and then examined at held-out places that read three different things:
+#
+# - *masked*: `[MASK]`, the exam they were trained for;
+# - *kept*: the token itself, as at every place of a text in use;
+# - *mended*: another token, drawn at random, as a typing error would leave it.
+#
+# The column *library* is a first job for later use: from the frozen mean state of a whole, unmasked text a linear probe says which
+# of seven libraries it is about.
+# %% [markdown] lang="zh" of="fb216986"
+# ## 测量 80/10/10
+#
+# 回到那条规则。两个 10 % 各有各的任务，而任务可以这样检验：把它去掉，看少了什么。用四种办法各从头训练小编码器（大小是课程编码器的十分之一），
+# 每种三个种子，然后在没读过的文本上考查，被考查的位置读到三种不同的东西：
+#
+# - *masked*：`[MASK]`，也就是训练时的考法；
+# - *kept*：词元本身，实际使用时每个位置都是这样；
+# - *mended*：随机换上的另一个词元，就像打错了字。
+#
+# *library* 一列是一项真正的后续用途：从完整、没有遮盖的文本的平均状态（网络冻结），用线性探针判断它讲的是七个库中的哪一个。
+# %% [markdown] lang="en" name="guess-shares" role="prediction"
+# **Predict.** Two networks never met a random token in training (*100 mask*; *80 mask, 20 kept*), one never met a kept one (*80 mask,
+# 20 random*). Which of the four says best what stands in front of it (*kept*)? Which mends errors? And what does the rule cost at
+# the masked places?
+# %% [markdown] lang="zh" of="f9142840"
+# **先预测。** 有两个网络训练时从没遇到过随机词元（100 mask；80 mask, 20 kept），有一个从没遇到过保持原样的（80 mask, 20 random）。
+# 四个网络里，谁最能说出眼前的词元（kept）？谁会改错字？在被遮住的位置上，这条规则又要付出什么代价？
+# %% name="shares-table"
+ablations = recorded("masking")
+
+
+def over_seeds(cell, measure):
+    """Mean and 95 % interval over the seeds of a recorded ablation."""
+    return t_interval(torch.tensor([seed[measure] for seed in ablations["cells"][cell].values()]).double())
+
+
+def table(cells, measures):
+    """One row for each cell: mean and half the width of the interval, in percent."""
+    print(" " * 34, *(f"{measure:>14}" for measure in measures))
+    for label, cell in cells.items():
+        entries = (over_seeds(cell, measure) for measure in measures)
+        print(f"{label:34}", *(f"{100 * e.value:7.1f} ±{100 * (e.high - e.value):5.1f}" for e in entries))
+
+
+RULES = {
+    "80 mask, 10 random, 10 kept": "rate 0.3",
+    "100 mask": "shares 100 mask",
+    "80 mask, 20 kept": "shares 80 mask, 20 kept",
+    "80 mask, 20 random": "shares 80 mask, 20 random",
+}
+table(RULES, ["masked", "kept", "mended", "library"])
+# %% [markdown] lang="en" name="shares-read"
+# SHARES-READ
+# %% [markdown] lang="zh" of="2bfe2d11"
+# SHARES-READ
+# %% [markdown] lang="en" name="rates"
+# ## How many to hide
+#
+# Few holes: each can be guessed from much context, but a step asks few questions. Many holes: more questions, and less to answer
+# them from. BERT took 15 %, ModernBERT 30 %. The same small encoders, the same number of steps and of tokens read; always examined with
+# 15 % hidden.
+# %% [markdown] lang="zh" of="51c8abda"
+# ## 盖住多少
+#
+# 空少：每个空都有充足的上下文可供猜测，但每一步问的问题少。空多：问题多了，可供回答的依据少了。BERT 取 15 %，ModernBERT 取 30 %。
+# 还是那种小编码器，步数和读过的词元数都相同；考查时总是盖住 15 %。
+# %% name="rates-table"
+RATES = {f"{rate:.0%} hidden": f"rate {rate}" for rate in (0.05, 0.15, 0.3, 0.8)}
+table(RATES, ["masked", "kept", "mended", "library"])
+# %% [markdown] lang="en" name="rates-read"
+# RATES-READ
+# %% [markdown] lang="zh" of="6b0f6bfb"
+# RATES-READ
+# %% [markdown] lang="en" name="probe"
+# ## What the layers know
+#
+# To fill blanks, a network must know something about where a word stands. Does it? Documentation lets us ask without anybody's
+# labels. A line such as *start (int, optional): The first index.* describes an argument, so every token of it has a known role:
+#
+# - *header*: the name and the type, up to the colon,
+# - *description*: what follows the colon,
+# - *prose*: the tokens of all other lines.
+#
+# A **probe** is a linear map from the state of one token in one layer to three scores. The network stays frozen; only the probe is
+# fitted, on documents that are then not used for the test. If the probe finds the role, the role can be read off that layer.
+#
+# But a probe can also learn by heart: *"optional" was always a header*. For that it needs no context, only to recognise the
+# token. So we set it a **control task** as well (Hewitt and Liang 2019): every token of the vocabulary gets one of three labels
+# by lot, wherever it stands. Nothing about text can be known there; who does well has learned by heart. What counts is the
+# difference, the **selectivity**: accuracy at the task minus accuracy at the control task.
+# %% [markdown] lang="zh" of="ec651d38"
+# ## 各层知道什么
+#
+# 要会填空，网络总得对“这个词处在什么位置”有所了解。它真的了解吗？文档让我们不用任何人标注就能提问。
+# 像 *start (int, optional): The first index.* 这样的一行是在说明一个参数，所以每个词元的角色都是已知的：
+#
+# - *header*（名头）：冒号之前的名字和类型；
+# - *description*（说明）：冒号之后的内容；
+# - *prose*（行文）：其他各行的词元。
+#
+# **探针**（probe）是一个线性映射，把某一层里一个词元的状态变成三个分数。网络保持冻结，只拟合探针，拟合用的文档不再用于测试。
+# 如果探针能找出角色，就说明从这一层能读出角色。
+#
+# 但探针也可以死记硬背：“optional 总是 header”。这样做不需要上下文，只要认得出词元。所以再给它一个**对照任务**（control task，Hewitt 和 Liang，2019）：
+# 词表里每个词元抽签得到三个标签之一，不管它出现在哪里。这里没有任何关于文本的规律可言，谁做得好，谁就是在死记硬背。
+# 要看的是两者之差，即**选择性**（selectivity）：任务的准确率减去对照任务的准确率。
+# %% [markdown] lang="en" name="guess-probe" role="prediction"
+# **Predict** for the embedding (layer 0), for the last layer, and for a network that was never trained: does the accuracy rise or
+# fall with the layers, at the task and at the control task? Guessing gets a third of either.
+# %% [markdown] lang="zh" of="d66cc248"
+# **先预测**：对词嵌入（第 0 层）、最后一层，以及一个从未训练过的网络，任务和对照任务的准确率分别随层数上升还是下降？两者瞎猜都能对三分之一。
+# %% name="probe-data" tags=["free"]
+ENTRY = re.compile(r"(\w+(?:, \w+)*(?: \(.+?\))?)(: .+)")
+PROSE, HEADER, DESCRIPTION = range(3)
+
+
+def labelled(text):
+    """The first 128 tokens of a document and their roles, known from how documentation is written."""
+    ids, labels = [], []
+    for line in text.split("\n"):
+        entry = ENTRY.fullmatch(line)
+        parts = zip(entry.groups(), (HEADER, DESCRIPTION), strict=True) if entry else [(line, PROSE)]
+        for part, label in parts:
+            tokens = tokenizer.encode(part)
+            ids += tokens
+            labels += [label] * len(tokens)
+    return ids[:128], labels[:128]
+
+
+@torch.no_grad()
+def layers_of(model, ids):
+    """What leaves the embedding and each block, (L + 1, T, D)."""
+    kept = []
+    parts = (model.embedding_norm, *model.blocks)
+    hooks = [part.register_forward_hook(lambda part, read, written: kept.append(written[0])) for part in parts]
+    model.hidden(torch.tensor([ids]))
+    for hook in hooks:
+        hook.remove()
+    return torch.stack(kept)
+
+
+def examples(model, split, number):
+    """As many tokens of each role, from documents that have entries: states in each layer, roles and ids."""
+    states, labels, ids = [], [], []
+    entries = {document.text: sum(map(bool, map(ENTRY.fullmatch, document.text.split("\n")))) for document in documents[split]}
+    chosen = [text for text, count in entries.items() if count > 1]
+    for text in chosen[:: len(chosen) // number]:
+        tokens, marks = labelled(text)
+        states.append(layers_of(model, tokens))
+        ids += tokens
+        labels += marks
+    labels, ids = torch.tensor(labels), torch.tensor(ids)
+    mixed = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    least = int(torch.bincount(labels).min())
+    places = torch.cat([mixed[labels[mixed] == label][:least] for label in range(3)])
+    return torch.cat(states, dim=1)[:, places], labels[places], ids[places]
+
+
+runtime.seed_everything(1)
+networks = {"trained": trained, "untrained": recipe.model().eval()}
+probed = {
+    name: [examples(model, split, number) for split, number in (("train", 150), ("test", 80))]
+    for name, model in networks.items()
+}
+print("tokens to fit on and to test on:", [len(labels) for _, labels, _ in probed["trained"]])
+# %% name="probe-fit" tags=["measured"]
+def probe_accuracy(train, labels, test, answers):
+    """Accuracy on the test of a linear map from states to labels, fitted with a fixed penalty."""
+    mean, spread = train.mean(dim=0), train.std(dim=0) + 1e-6
+    train, test = (train - mean) / spread, (test - mean) / spread
+    probe = nn.Linear(train.shape[1], 3)
+    optimizer = torch.optim.LBFGS(probe.parameters(), max_iter=40, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        value = F.cross_entropy(probe(train), labels) + 0.003 * probe.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return (probe(test).argmax(dim=-1) == answers).double().mean().item()
+
+
+from llmguide_lib.evaluation import t_interval
+
+accuracies = {}
+for name, ((states, labels, ids), (new_states, new_labels, new_ids)) in probed.items():
+    for seed in range(3):  # of the lots, and of the 2,000 tokens that are fitted on
+        generator = torch.Generator().manual_seed(seed)
+        lots = torch.randint(3, (VOCAB,), generator=generator)
+        some = torch.randperm(len(labels), generator=generator)[:2000]
+        for layer in range(len(states)):
+            for task, wanted, right in (("task", labels, new_labels), ("control", lots[ids], lots[new_ids])):
+                fitted = probe_accuracy(states[layer, some], wanted[some], new_states[layer], right)
+                accuracies.setdefault((name, task), torch.zeros(3, len(states)).double())[seed, layer] = fitted
+selectivity = {name: accuracies[name, "task"] - accuracies[name, "control"] for name in probed}
+print("layer                 0      1      2      3      4      5")
+for (name, task), seeds in accuracies.items():
+    print(f"{name:10} {task:8}", *(f"{value:6.2f}" for value in seeds.mean(dim=0).tolist()))
+for layer in (0, 5):
+    found_there = t_interval(selectivity["trained"][:, layer])
+    print(f"selectivity of layer {layer}: {found_there.value:.2f} ({found_there.low:.2f} to {found_there.high:.2f})")
+# %% name="probe-range"
+task, control = (accuracies["trained", kind].mean(dim=0) for kind in ("task", "control"))
+assert task[5] > task[0] + 0.1 and control[5] < control[0] - 0.08
+assert selectivity["trained"][:, 5].min() > 0.05 and selectivity["trained"][:, 0].max() < -0.1
+assert accuracies["untrained", "task"].mean(dim=0).max() < task[0] + 0.02  # depth alone brings nothing
+# %% name="probe-plot" tags=["free"]
+figure = curves(
+    {f"{name}: {task}": seeds.mean(dim=0).tolist() for (name, task), seeds in accuracies.items()},
+    list(range(6)),
+    xlabel="layer",
+    ylabel="accuracy of the probe",
+    levels={"guessing": 1 / 3},
+)
+# %% [markdown] lang="en" role="caption"
+# Accuracy of linear probes by layer, mean of three seeds. In the trained network the role of a token becomes readable with depth
+# while its label by lot, its mere identity, fades; in the untrained network both stay as they are in the embedding.
+# %% [markdown] lang="zh" of="a18063b6"
+# 各层线性探针的准确率，三个种子的平均。在训练过的网络里，越深的层越读得出词元的角色，而抽签得来的标签（也就是词元本身的身份）越来越模糊；
+# 在未训练的网络里，两者都停留在词嵌入的水平。
+# %% [markdown] lang="en" name="probe-read"
+# In the embedding the probe does better at the *lots* than at the task: a state there is the token and nothing else. Five layers
+# later it is the other way round. Nobody ever asked the network for headers and descriptions: it was asked for hidden words, and
+# where a word stands is what helps to guess it. The untrained network has as many layers and as wide states, so it is the
+# training, not the depth, that put the role there. What a probe cannot say is whether the network *uses* what can be read off (chapter 14).
+# %% [markdown] lang="zh" of="71375f08"
+# 在词嵌入那一层，探针做*抽签*任务反而比做真任务更好：那里的状态只包含词元本身。五层之后正好反过来。
+# 从来没有人问过网络什么是名头、什么是说明；问的只是被盖住的词，而知道一个词处在什么位置，有助于猜出它。
+# 未训练的网络层数一样多、状态一样宽，所以把角色放进去的是训练，不是深度。探针说明不了的是，网络有没有*用到*这些能读出来的东西（见第 14 章）。
+# %% [markdown] lang="en" name="nsp"
+# ## The second exam: does this sentence follow?
+#
+# BERT sat a second exam at the same time, **next sentence prediction** (NSP): two sentences, and in half of the cases the second comes
+# from somewhere else. From the state of the very first token a small head must say which. The total loss is the sum of both,
+#
+# $$\mathcal{L} = \mathcal{L}_{\text{MLM}} + \mathcal{L}_{\text{NSP}}, \qquad \mathcal{L}_{\text{NSP}} = -\log p_\theta(\text{follows or not} \mid A, B)$$
+#
+# and the hope was that the network would learn how sentences hang together. RoBERTa (2019) left it out and lost nothing. Here: the
+# course's encoder goes on for a hundred steps with pairs of sentences of the training documents, once with hidden tokens alone, once
+# with both exams, on the same texts, three seeds each. Then held-out documents:
+#
+# - *masked*, *library*: as before;
+# - *probe*: a linear probe on the mean states of both sentences tells followers from strangers;
+# - *next*: the head's own answers to the same;
+# - *order*: of pairs that do follow each other, how often the head finds the right order more convincing than the exchanged one.
+# %% [markdown] lang="zh" of="69462bb5"
+# ## 第二种考试：这一句接得上吗？
+#
+# BERT 同时还考了另一门：**下一句预测**（next sentence prediction，NSP）。给出两个句子，有一半的情况下，第二句是从别处拿来的。
+# 一个小小的输出头要根据最前面那个词元的状态判断是哪一种。总损失是两者之和：
+#
+# $$\mathcal{L} = \mathcal{L}_{\text{MLM}} + \mathcal{L}_{\text{NSP}}, \qquad \mathcal{L}_{\text{NSP}} = -\log p_\theta(\text{接得上或接不上} \mid A, B)$$
+#
+# 原本希望网络由此学会句子之间如何衔接。RoBERTa（2019）把它去掉了，效果并没有变差。在这里：让课程编码器用训练文档里的句子对再训练一百步，
+# 一次只考被遮住的词元，一次两门都考，文本相同，各三个种子。然后用没读过的文档考查：
+#
+# - *masked*、*library*：同前；
+# - *probe*：用两个句子的平均状态做线性探针，区分“接得上”和“接不上”；
+# - *next*：输出头自己对同一问题的回答；
+# - *order*：对确实前后相接的句子对，输出头认为正确顺序比颠倒顺序更可信的比例。
+# %% [markdown] lang="en" name="guess-nsp" role="prediction"
+# **Predict.** Two sentences of one document share a topic, and often words. A rule that only counts shared words: how often is it
+# right? And a network that has learned to answer the exam well: will it know which of two sentences comes *first*?
+# %% [markdown] lang="zh" of="d7d22681"
+# **先预测。** 同一篇文档里的两个句子话题相同，往往还有相同的词。只数“共同的词”的规则，正确率有多高？
+# 而一个把这门考试学得很好的网络，知不知道两句中哪一句在*前*？
+# %% name="nsp-table"
+ARMS = {name: f"pairs, {name}" for name in ("hidden tokens alone", "hidden tokens and next sentence")}
+table(ARMS, ["masked", "library", "probe"])
+print()
+table({"hidden tokens and next sentence": ARMS["hidden tokens and next sentence"]}, ["next", "order"])
+print(f"\nfollows if enough words are shared: {ablations['baselines']['words']:.1%}; guessing: 50 %")
+# %% name="general-claim"
+alone, with_pairs = (over_seeds(ARMS[name], "library") for name in ARMS)
+masked_alone, masked_pairs = (over_seeds(ARMS[name], "masked") for name in ARMS)
+head = {measure: over_seeds(ARMS["hidden tokens and next sentence"], measure) for measure in ("next", "order")}
+decide(
+    "2.3a",
+    {
+        "what MLM learned fits a question nobody asked (selectivity)": bool(selectivity["trained"][:, 5].min() > 0),
+        "and the untrained network's does not": bool(selectivity["untrained"][:, 5].max() < 0),
+        "it tells libraries apart far above chance": alone.low > 2 * ablations["baselines"]["library"],
+    },
+    {
+        "NSP adds nothing measurable to the library probe": with_pairs.value < alone.high,
+        "NSP does not teach order": head["order"].low < 0.6,
+    },
+)
+# %% [markdown] lang="en" name="end"
+# ## Back to the question
+#
+# Why is "read everything, say everything" no exam? Because the answer lies on the desk. Hide a part, and the only way to pass is to
+# learn what usually stands between what is left: first how frequent words are, then their neighbours, and in the end, as the
+# probe showed, what role a word plays, although nobody had asked for that. How much to hide is a trade: questions against context.
+#
+# **Limits.** The holes of one pass are guessed *independently*: for "[MASK] [MASK]" the network may bet on one half of "New York" and
+# the other half of "Los Angeles". There is no probability of a whole text in it, so it cannot write one word after the other as
+# chapter 6 does. The numbers here belong to small networks, to one corpus, and to short training; that the order of
+# the rules and rates is the same for large ones does not follow. The NSP test went on from a network that already knew much.
+#
+# **Sources.** [Devlin et al. 2018](https://arxiv.org/abs/1810.04805) (BERT: 80/10/10, NSP; ablations in section 5.1 and appendix C.2);
+# [Liu et al. 2019](https://arxiv.org/abs/1907.11692) (RoBERTa, without NSP); [Wettig et al. 2022](https://arxiv.org/abs/2202.08005) (should
+# you mask 15 %?); [Hewitt and Liang 2019](https://arxiv.org/abs/1909.03368) (control tasks);
+# [Salazar et al. 2019](https://arxiv.org/abs/1910.14659) (pseudo-perplexity); [Warner et al. 2024](https://arxiv.org/abs/2412.13663) (ModernBERT).
+#
+# **Next:** [the exercises of this chapter](exercises.en.ipynb), then chapter 6, which hides the future instead.
+# %% [markdown] lang="zh" of="6d6828fe"
+# ## 回到开头的问题
+#
+# “全部读进来，全部说出去”为什么算不上考试？因为答案就摆在桌上。盖住一部分，要想及格，就只能去学剩下的内容之间通常是什么：
+# 先是词的常见程度，再是左邻右舍，最后，正如探针所显示的，是一个词扮演的角色，尽管从来没有人问过这个。盖住多少，是题目数量与上下文之间的取舍。
+#
+# **局限。** 同一遍里的各个空是*互相独立地*猜的：对“[MASK] [MASK]”，网络可能一半押“New York”，另一半押“Los Angeles”。
+# 它里面没有整段文本的概率，所以不能像第 6 章那样一个词接一个词地写。这里的数字属于小网络、一个语料库和短时间的训练；
+# 各种规则、各种比例的名次在大模型上是否相同，不能由此推出。NSP 的试验是从一个已经懂得很多的网络出发的。
+#
+# **文献。** [Devlin 等人（2018）](https://arxiv.org/abs/1810.04805)（BERT：80/10/10、NSP；消融实验见第 5.1 节和附录 C.2）；
+# [Liu 等人（2019）](https://arxiv.org/abs/1907.11692)（RoBERTa，去掉了 NSP）；[Wettig 等人（2022）](https://arxiv.org/abs/2202.08005)（该不该遮 15 %？）；
+# [Hewitt 和 Liang（2019）](https://arxiv.org/abs/1909.03368)（对照任务）；[Salazar 等人（2019）](https://arxiv.org/abs/1910.14659)（伪困惑度）；
+# [Warner 等人（2024）](https://arxiv.org/abs/2412.13663)（ModernBERT）。
+#
+# **接下来：** 做[这一章的练习](exercises.zh.ipynb)，然后读第 6 章，那里盖住的是后面的内容。
