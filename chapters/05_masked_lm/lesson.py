@@ -761,8 +761,8 @@ def layers_of(model, ids):
 def examples(model, split, number):
     """As many tokens of each role, from documents that have entries: states in each layer, roles and ids."""
     states, labels, ids = [], [], []
-    entries = {document.text: sum(map(bool, map(ENTRY.fullmatch, document.text.split("\n")))) for document in documents[split]}
-    chosen = [text for text, count in entries.items() if count > 1]
+    texts = [document.text for document in documents[split]]
+    chosen = [text for text in texts if sum(map(bool, map(ENTRY.fullmatch, text.split("\n")))) > 1]
     for text in chosen[:: len(chosen) // number]:
         tokens, marks = labelled(text)
         states.append(layers_of(model, tokens))
