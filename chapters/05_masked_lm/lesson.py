@@ -566,7 +566,7 @@ for sentence in SENTENCES:
 # %% [markdown] lang="zh" of="6006ed95"
 # **先预测**四者的正确率：最常见的词元、二元组、左右邻居、网络。
 # %% name="baselines-measure" tags=["measured"]
-from llmguide_lib.evaluation import bootstrap
+from llmguide_lib.evaluation import bootstrap, t_interval
 
 
 def best_after(context, follower):
@@ -799,8 +799,6 @@ def probe_accuracy(train, labels, test, answers):
     optimizer.step(loss)
     return (probe(test).argmax(dim=-1) == answers).double().mean().item()
 
-
-from llmguide_lib.evaluation import t_interval
 
 accuracies = {}
 for name, ((states, labels, ids), (new_states, new_labels, new_ids)) in probed.items():
