@@ -183,18 +183,48 @@ def joined(first: str, second: str, encode: Callable[[str], list[int]]) -> list[
     return [END, *encode(first)[:HALF], END, *encode(second)[:HALF], END]
 
 
-class PairModel(nn.Module):
-    """The course encoder and BERT's head for the next sentence: a tanh layer on the first token's state."""
+class FirstToken(nn.Module):
+    """BERT's head for the next sentence: a tanh layer on the state of the first token."""
 
-    def __init__(self, encoder: ModernBERT) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        width = encoder.config.d_model
-        self.encoder, self.blocks = encoder, encoder.blocks
-        self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
 
-    def follow_scores(self, states: Tensor) -> Tensor:
+    def forward(self, states: Tensor, tokens: Tensor) -> Tensor:
         """Two scores for each pair: random, follows."""
-        return self.head(states[:, 0])
+        return self.layers(states[:, 0])
+
+
+class BothSentences(nn.Module):
+    """A head that compares the mean states of both sentences, as sentence encoders are trained."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4 * width, width), nn.Tanh(), nn.Linear(width, 2))
+
+    def forward(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """Two scores for each pair: random, follows."""
+        part = (tokens == END).cumsum(dim=1)  # 1 in the first sentence, 2 in the second, 3 in what is filled up
+        first, second = (
+            (states * (part == number)[..., None]).sum(dim=1) / (part == number).sum(dim=1, keepdim=True).clamp(min=1)
+            for number in (1, 2)
+        )
+        return self.layers(torch.cat([first, second, (first - second).abs(), first * second], dim=1))
+
+
+class PairModel(nn.Module):
+    """The course encoder and a head for the next sentence."""
+
+    def __init__(self, encoder: ModernBERT, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.blocks, self.head = encoder, encoder.blocks, head
+
+
+ARMS = {  # the head, and the share of its loss
+    "hidden tokens alone": (FirstToken, 0.0),
+    "hidden tokens and next sentence": (FirstToken, 1.0),
+    "hidden tokens and next sentence, both sentences compared": (BothSentences, 1.0),
+}
 
 
 def pair_loss(share: float) -> Callable[[nn.Module, PairBatch], Tensor]:
@@ -204,16 +234,18 @@ def pair_loss(share: float) -> Callable[[nn.Module, PairBatch], Tensor]:
         asked = batch.targets != -100
         states = model.encoder.hidden(batch.tokens, batch.mask)
         words = F.cross_entropy(model.encoder.scores(states[asked]), batch.targets[asked], reduction="sum")
-        return words + share * F.cross_entropy(model.follow_scores(states), batch.follows) * asked.sum()
+        return words + share * F.cross_entropy(model.head(states, batch.tokens), batch.follows) * asked.sum()
 
     return loss
 
 
-def pair_run(pairs: list[SentencePair], held: Held, share: float, seed: int) -> dict[str, float]:
+def pair_run(
+    pairs: list[SentencePair], held: Held, head: Callable[[int], nn.Module], share: float, seed: int
+) -> dict[str, float]:
     """The course encoder, trained further on pairs with or without the second task, and what it can do then."""
     encoder, tokenizer = course.load("bert")
     runtime.seed_everything(seed)
-    model = PairModel(encoder)
+    model = PairModel(encoder, head(encoder.config.d_model))
     config = training.TrainConfig(
         steps=PAIR_STEPS,
         optimizer=training.AdamW(lr=5e-4),
@@ -249,10 +281,8 @@ def head_scores(model: PairModel, encode: Callable[[str], list[int]], pairs: lis
     """What the head says about held-out pairs, as they are and with their sentences exchanged."""
 
     def margin(rows: list[list[int]]) -> Tensor:
-        scores = [
-            model.follow_scores(model.encoder.hidden(*padded(rows[at : at + 64]))) for at in range(0, len(rows), 64)
-        ]
-        return torch.cat(scores).diff(dim=1)[:, 0]
+        parts = (padded(rows[at : at + 64]) for at in range(0, len(rows), 64))
+        return torch.cat([model.head(model.encoder.hidden(*part), part[0]) for part in parts]).diff(dim=1)[:, 0]
 
     follows = torch.tensor([pair.is_next for pair in pairs])
     straight = margin([joined(pair.first, pair.second, encode) for pair in pairs])
@@ -291,8 +321,8 @@ def main() -> None:
     plan |= {f"shares {name}": lambda seed, shares=shares: masked_run(
         row, held, tokenizer.encode, masking(SHARES_RATE, shares), seed)
         for name, shares in SHARES.items() if shares != (0.8, 0.1)}  # fmt: skip
-    plan |= {f"pairs, {name}": lambda seed, share=share: pair_run(pairs[600:], held, share, seed)
-             for name, share in (("hidden tokens alone", 0.0), ("hidden tokens and next sentence", 1.0))}  # fmt: skip
+    plan |= {f"pairs, {name}": lambda seed, arm=arm: pair_run(pairs[600:], held, *arm, seed)
+             for name, arm in ARMS.items()}  # fmt: skip
     done = json.loads(RESULTS.read_text(encoding="utf-8"))["cells"] if RESULTS.exists() else {}
     for seed in SEEDS:
         for name, run in plan.items():
