@@ -682,19 +682,19 @@ assert masked[BERTS].value > masked[ALL_MASK].value - 0.02 and masked[RANDOM].va
 # **The random tenth teaches to doubt.** With *kept* alone the network repeats what it reads and mends next to nothing: wherever
 # something was visible, it was right. BERT's rule gets a part of both.
 #
-# **The cost** at masked places cannot be seen here, rather the opposite: the visible tokens help a short run off the plateau,
-# because copying is the first step below the line of the frequencies. Random tokens without kept ones give no such help, and that
-# network learns least. But after 250 steps all four have only just left the plateau; who is ahead after long training does not follow,
+# **The cost** at masked places is not to be seen here; if anything, it is the other way round, and there is a reason for that: copying is the
+# first step below the line of the frequencies, and kept tokens invite to it. Random ones alone do not (there *own place* is the
+# line of the frequencies itself), and that network learns least, one seed of three nothing but frequencies. But after 250 steps all four have only just left the plateau; who is ahead after long training does not follow,
 # and of the four *library* figures the intervals overlap. Devlin et al. found, after finetuning, hardly a difference (their appendix C.2).
-# %% [markdown] lang="zh" of="ba62cf03"
+# %% [markdown] lang="zh" of="c2ca47b8"
 # （三个种子的平均，以及 95 % 区间的半宽，单位是百分点；由 `benchmarks/masking.py` 记录。）
 #
 # **保持原样的 10 % 教它看。** 没有这一份（100 mask，或者只有随机词元），网络连眼前的词元都说不出来：要么损失从来没问过它，要么看得见的永远是错的。
 #
 # **随机的 10 % 教它怀疑。** 只有保持原样的，网络就照读照抄，几乎什么也改不了：凡是看得见的，向来都是对的。BERT 的规则两样各得一部分。
 #
-# **代价**在被遮住的位置上看不出来，甚至相反：看得见的词元帮助短时间的训练离开平台，因为照抄是降到频率线以下的第一步。
-# 只有随机词元、没有保持原样的，就得不到这种帮助，那个网络学得最少。不过 250 步之后，四个网络都才刚刚离开平台，长时间训练之后谁领先，不能由此推出；
+# **代价**在被遮住的位置上看不出来；如果有什么不同，反倒是相反的，而且有道理可讲：照抄是降到频率线以下的第一步，保持原样的词元正好引导网络这样做。
+# 只有随机词元就没有这种引导（这时 own place 就是频率线本身），那个网络学得最少，三个种子中有一个只学到了频率。不过 250 步之后，四个网络都才刚刚离开平台，长时间训练之后谁领先，不能由此推出；
 # 四个 library 数字的区间也互相重叠。Devlin 等人发现，微调之后几乎没有差别（见他们的附录 C.2）。
 # %% [markdown] lang="en" name="rates"
 # ## How many to hide
