@@ -1,4 +1,4 @@
-"""The other exercises of chapter 05, and all of them in a row: references, inputs that tell answers apart, and well-known mistakes."""
+"""The other exercises of chapter 05, and all of them in a row."""
 
 import math
 from collections.abc import Callable, Sequence
