@@ -5,7 +5,7 @@
 
 A masked language model first learns how frequent the tokens are and may stay with that for long. Every cell trains the
 recipe of bert-course for its first 200 steps with one thing changed and notes the training loss. Results go to
-benchmarks/results/plateau.json after each cell.
+llmguide_lib/data/runs/plateau.json after each cell; chapter 05 reads them.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from llmguide_lib.models import ModernBERT  # noqa: E402
 from llmguide_lib.objectives import MaskedTokens, Windows, masked_cross_entropy  # noqa: E402
 from llmguide_lib.runs.recipes import LENGTH, RECIPES, course_tokenizer, masking  # noqa: E402
 
-RESULTS = Path(__file__).resolve().parent / "results" / "plateau.json"
+RESULTS = Path(__file__).resolve().parent.parent / "llmguide_lib" / "data" / "runs" / "plateau.json"
 STEPS, SEEDS, TOKENS = 200, (0, 1), 4096
 RECIPE = RECIPES["bert-course"]
 

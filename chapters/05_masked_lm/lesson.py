@@ -1,0 +1,1075 @@
+# %% [markdown] lang="en" name="question"
+# ## A question you cannot answer yet
+#
+# Cover one word of a sentence with your thumb:
+#
+# > *Returns the* ▁▁▁ *of elements in the list.*
+#
+# You can fill the hole, and nobody had to label anything for you: the answer lay under your thumb. Every text is its own
+# exam, with the key included. There are trillions of words of such exams, for nothing.
+#
+# So let a network read a text and say every word of it. The loss falls to zero within minutes, and the network has learned
+# nothing at all. What is wrong with that exam, how must it be set, and what does a network know that has passed it?
+# %% [markdown] lang="zh" of="46d483d0"
+# ## 一个你现在还答不出的问题
+#
+# 用拇指盖住句子里的一个词：
+#
+# > *Returns the* ▁▁▁ *of elements in the list.*
+# >
+# > （返回列表中元素的▁▁▁。）
+#
+# 你填得出这个空，而且不需要任何人替你做标注：答案就在拇指底下。每一段文字都是一张自带答案的考卷，这样的考卷有上万亿词，不花一分钱。
+#
+# 那么，让网络读一段文字，再把每个词都说出来，行不行？几分钟之内损失就会降到零，而网络什么也没学会。
+# 这张考卷错在哪里？应该怎样出题？通过了考试的网络，又到底懂得了什么？
+# %% [markdown] lang="en" name="guess-cheat" role="prediction"
+# **Write down your guess.** Why does "read everything, say everything" teach nothing? And once some words are hidden: how
+# many should it be, one in a hundred, one in seven, or half of them? What speaks for few, what for many?
+# %% [markdown] lang="zh" of="7bf42610"
+# **先写下你的猜测。** “全部读进来，全部说出去”为什么什么也教不会？如果要盖住一些词，该盖多少：百分之一、七分之一，还是一半？
+# 盖得少有什么好处，盖得多又有什么好处？
+# %% name="imports"
+import dataclasses
+import importlib.util
+import json
+import math
+import re
+from importlib import resources
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from llmguide_lib.notebook import decide, difference, show
+
+torch.set_default_dtype(torch.float64)
+# %% [markdown] lang="en" name="idea"
+# ## Hide, then ask
+#
+# If the word is among what the network reads, the shortest way to the right answer is to copy it, and a network takes the
+# shortest way. So the word must go, and what remains must be enough to guess it: the words to its left *and* to its right.
+# That is a **masked language model** (MLM): choose some of the tokens, put a special token `[MASK]` in their place, and ask
+# for what stood there.
+#
+# A causal language model (chapter 6) hides the whole future instead and sees only what is to the left. What both sides are
+# good for, you have just felt: after "Returns the" hundreds of words are possible, before "of elements" hardly a handful.
+# %% [markdown] lang="zh" of="95a883ef"
+# ## 先盖住，再提问
+#
+# 如果要猜的词就在网络读到的内容里，得到正确答案的最短路径就是抄，而网络总是走最短的路。所以这个词必须拿掉，
+# 剩下的内容又要足够猜出它：它左边*和*右边的词。这就是**遮蔽语言模型**（masked language model，MLM）：
+# 选出一部分词元，换成特殊词元 `[MASK]`，再问原来是什么。
+#
+# 因果语言模型（第 6 章）的做法不同：它把后面的内容全部盖住，只看左边。能看两边有什么好处，你刚才已经体会到了：
+# “Returns the”后面可以接几百个词，再看到后面的“of elements”，就只剩下几个了。
+# %% [markdown] lang="en" name="equation"
+# ## The loss, derived
+#
+# We want a network that knows, for every place $t$ of a text $x$, how probable each token is given all the others:
+# $p(x_t \mid x_{\setminus t})$. Maximum likelihood says: make the tokens that stand there as probable as possible. Taken
+# literally, that costs $T$ passes through the network for a text of $T$ tokens, one for every hole. The masked language
+# model makes many holes at once and takes one pass for all of them:
+#
+# $$\mathcal{L}(\theta) = -\frac{1}{|M|} \sum_{t \in M} \log p_\theta(x_t \mid \tilde x), \qquad p_\theta(v \mid \tilde x)_t = \frac{e^{z_{tv}}}{\sum_u e^{z_{tu}}}$$
+#
+# | symbol | what it is | shape | in code |
+# |---|---|---|---|
+# | $x$ | the tokens as they were written | $B \times T$ | `tokens` |
+# | $M$ | the places that are asked for, each chosen with probability $r$ | | `targets != -100` |
+# | $\tilde x$ | what the network reads: $x$ with the places in $M$ hidden | $B \times T$ | `batch.tokens` |
+# | $z$ | the scores (logits) that the network gives to every token of the vocabulary, at each place | $B \times T \times V$ | `logits` |
+# | $x_t,\ t \in M$ | the right answers; elsewhere nothing is asked | $B \times T$ | `targets`, $-100$ elsewhere |
+#
+# Two things follow at once, and the whole chapter lives on them.
+#
+# 1. **Where nothing is asked, nothing is learned.** The derivative of the loss with respect to $z_{tv}$ is
+#    $\big(p_\theta(v \mid \tilde x)_t - [v = x_t]\big) / |M|$ for $t \in M$, and zero at every other place.
+# 2. **There are plateaus.** A network that ignores what it reads can do no better than always give each token its
+#    frequency $f_v$; then the loss is the entropy $H = -\sum_v f_v \log f_v$. One that looks only at what it reads *at the
+#    place that is asked* can get down to the conditional entropy $H(x_t \mid \tilde x_t)$, which is the same $H$ if there is
+#    always `[MASK]`. Below that, context must be used.
+# %% [markdown] lang="zh" of="d86aee1c"
+# ## 推导损失函数
+#
+# 我们希望网络对文本 $x$ 的每个位置 $t$ 都知道：在给定其余所有词元时，每个词元有多大概率出现，也就是 $p(x_t \mid x_{\setminus t})$。
+# 按照最大似然，应当让实际出现的词元概率尽量大。照字面去做，一段有 $T$ 个词元的文本要算 $T$ 遍网络，每个空一遍。
+# 遮蔽语言模型一次挖很多个空，只算一遍：
+#
+# $$\mathcal{L}(\theta) = -\frac{1}{|M|} \sum_{t \in M} \log p_\theta(x_t \mid \tilde x), \qquad p_\theta(v \mid \tilde x)_t = \frac{e^{z_{tv}}}{\sum_u e^{z_{tu}}}$$
+#
+# | 符号 | 含义 | 形状 | 代码里 |
+# |---|---|---|---|
+# | $x$ | 原来的词元 | $B \times T$ | `tokens` |
+# | $M$ | 要提问的位置，每个位置以概率 $r$ 被选中 | | `targets != -100` |
+# | $\tilde x$ | 网络读到的内容：$M$ 中的位置被盖住之后的 $x$ | $B \times T$ | `batch.tokens` |
+# | $z$ | 网络在每个位置给词表中每个词元打的分数（logits） | $B \times T \times V$ | `logits` |
+# | $x_t,\ t \in M$ | 正确答案；其他位置不提问 | $B \times T$ | `targets`，其他位置是 $-100$ |
+#
+# 由此马上得到两个结论，整章都离不开它们。
+#
+# 1. **没有提问的地方，就学不到东西。** 对 $t \in M$，损失对 $z_{tv}$ 的导数是
+#    $\big(p_\theta(v \mid \tilde x)_t - [v = x_t]\big) / |M|$；在其他所有位置，导数都是零。
+# 2. **存在平台。** 如果网络不理会读到的内容，最好的办法就是永远给每个词元它的频率 $f_v$，这时损失等于熵
+#    $H = -\sum_v f_v \log f_v$。如果只看*被提问的那个位置*上读到的词元，损失最低能降到条件熵 $H(x_t \mid \tilde x_t)$；
+#    那里永远是 `[MASK]` 的话，它还是 $H$。要降到这以下，就必须利用上下文。
+# %% [markdown] lang="en" name="by-hand"
+# ## By hand, once
+#
+# A vocabulary of four tokens, a text of three, two of which are asked for. The network's probabilities:
+#
+# | place | read | right answer | $p$ of the four tokens | $-\log p$ of the answer |
+# |---|---|---|---|---|
+# | 1 | `[MASK]` | token 2 | $0.1,\ 0.1,\ 0.5,\ 0.3$ | $-\log 0.5 = 0.693$ |
+# | 2 | token 3 | (not asked) | $0.1,\ 0.1,\ 0.1,\ 0.7$ | counts for nothing |
+# | 3 | `[MASK]` | token 0 | $0.25,\ 0.25,\ 0.25,\ 0.25$ | $-\log 0.25 = 1.386$ |
+#
+# The loss is the mean over the two places that are asked, $(0.693 + 1.386) / 2 = 1.040$, not over all three. By machine, with
+# $-100$ as PyTorch's sign for "do not ask here"; the gradient shows both conclusions of above:
+# %% [markdown] lang="zh" of="64c656c2"
+# ## 亲手算一次
+#
+# 词表里有四个词元，文本有三个词元，其中两个要提问。网络给出的概率如下：
+#
+# | 位置 | 读到的 | 正确答案 | 四个词元的 $p$ | 答案的 $-\log p$ |
+# |---|---|---|---|---|
+# | 1 | `[MASK]` | 词元 2 | $0.1,\ 0.1,\ 0.5,\ 0.3$ | $-\log 0.5 = 0.693$ |
+# | 2 | 词元 3 | （不提问） | $0.1,\ 0.1,\ 0.1,\ 0.7$ | 不计入 |
+# | 3 | `[MASK]` | 词元 0 | $0.25,\ 0.25,\ 0.25,\ 0.25$ | $-\log 0.25 = 1.386$ |
+#
+# 损失是两个被提问位置的平均，$(0.693 + 1.386) / 2 = 1.040$，而不是三个位置的平均。让机器再算一遍；
+# PyTorch 用 $-100$ 表示“这里不提问”。梯度印证了上面的第一个结论：
+# %% name="by-machine"
+probabilities = torch.tensor([[0.1, 0.1, 0.5, 0.3], [0.1, 0.1, 0.1, 0.7], [0.25, 0.25, 0.25, 0.25]])
+logits = probabilities.log().requires_grad_()
+targets = torch.tensor([2, -100, 0])
+
+loss = F.cross_entropy(logits, targets)  # ignore_index=-100 is the default
+loss.backward()
+show(loss=loss.item(), gradient=logits.grad)
+# %% [markdown] lang="en" name="rule"
+# ## The 80/10/10 rule
+#
+# There is a catch. In use nobody writes `[MASK]`: whoever wants a vector for each word of a sentence, or finetunes the
+# network to sort texts, feeds whole sentences. A network that was asked only under masks could give up on the words it can
+# see; no loss ever asked for them. BERT's answer: of the chosen tokens
+#
+# - 80 % become `[MASK]`,
+# - 10 % become a random token,
+# - 10 % stay what they are,
+#
+# and all of them are asked for. So at *any* place the network must be ready to be asked, and it can never be sure that what
+# it reads there is right. In code: one number decides, for every token, whether it is chosen and what becomes of it.
+# %% [markdown] lang="zh" of="3c14a8b5"
+# ## 80/10/10 规则
+#
+# 这里有个问题。实际使用时，没有人会写 `[MASK]`：想得到句子里每个词的向量，或者微调网络去给文本分类，输入的都是完整的句子。
+# 如果只在遮住的地方提过问，网络完全可以放弃那些看得见的词，因为损失从来没有问过它们。BERT 的办法是，在选中的词元里：
+#
+# - 80 % 换成 `[MASK]`；
+# - 10 % 换成一个随机词元；
+# - 10 % 保持原样；
+#
+# 而且全部都要提问。这样一来，网络在*任何*位置都要准备好被提问，又永远不能确信读到的就是对的。
+# 写成代码：对每个词元，一个随机数既决定它是否被选中，也决定它的下场。
+# %% name="rule-code"
+MASK, ORDINARY = 1, 5  # the mask's id; ids from 0 to 4 belong to no text (end of text, mask, filling, ...)
+
+
+def hide(tokens, rate, vocab_size, generator):
+    """What the network reads, and what it is asked: -100 where it is not."""
+    draw = torch.rand(tokens.shape, generator=generator, dtype=torch.float32)  # below the rate: chosen
+    others = torch.randint(vocab_size, tokens.shape, generator=generator)
+    chosen = (draw < rate) & (tokens >= ORDINARY)
+    fate = draw / rate  # of a chosen token: uniform between 0 and 1
+    read = tokens.clone()
+    read[chosen & (fate < 0.8)] = MASK
+    swapped = chosen & (fate >= 0.8) & (fate < 0.9)
+    read[swapped] = others[swapped]
+    return read, tokens.where(chosen, torch.tensor(-100))
+
+
+def counting_text(*shape, seed=0):
+    """Made-up tokens of a vocabulary of 100; every eighth one is an end of text."""
+    tokens = torch.randint(ORDINARY, 100, shape, generator=torch.Generator().manual_seed(seed))
+    tokens[:, ::8] = 0
+    return tokens
+
+
+tokens = counting_text(400, 256)
+read, targets = hide(tokens, 0.15, 100, torch.Generator().manual_seed(1))
+chosen = targets != -100
+show(chosen=chosen.double().sum().item() / (tokens >= ORDINARY).double().sum().item())
+show(masked=(read == MASK)[chosen].double().mean(), unchanged=(read == tokens)[chosen].double().mean())
+show(ends_of_text_chosen=int(chosen[:, ::8].sum()), changed_elsewhere=int((read != tokens)[~chosen].sum()))
+# %% [markdown] lang="en" name="rule-read"
+# *Unchanged* is a little above a tenth: one random token in a hundred happens to be the old one. Is the code right? With the
+# same random numbers the library's `Masking`, which later chapters use, must give the very same tokens. And its loss runs the
+# network's last and widest layer, the one with a row for each token of the vocabulary, only where something is asked: it must
+# not make a difference, and at a rate of 15 % it saves most of that layer.
+# %% [markdown] lang="zh" of="c3d4b505"
+# “unchanged”略高于十分之一：一百个词元的词表里，随机词元偶尔正好就是原来那个。代码对不对？
+# 用同样的随机数，本书库里的 `Masking`（后面各章都用它）应当给出完全相同的词元。
+# 另外，库里的损失只在被提问的位置才计算网络最后、也是最宽的那一层（词表里每个词元占一行）：结果不该有任何差别，
+# 而在 15 % 的比例下，这一层的计算大部分都省掉了。
+# %% name="rule-check"
+from llmguide_lib.models import BERT, BERTConfig
+from llmguide_lib.objectives import Batch, Masking, masked_cross_entropy
+
+torch.set_default_dtype(torch.float32)
+rule = Masking(0.15, MASK, 100, special=tuple(range(ORDINARY)))
+batch = rule(tokens, torch.Generator().manual_seed(1))
+torch.set_default_dtype(torch.float64)
+show(read=difference(read, batch.tokens), targets=difference(targets, batch.targets))
+
+torch.manual_seed(0)
+small = BERT(BERTConfig(vocab_size=100, max_seq_len=16, d_model=8, num_heads=2, num_layers=2)).double().eval()
+part = Batch(batch.tokens[:4, :16], batch.targets[:4, :16])
+whole = F.cross_entropy(small(part.tokens).flatten(0, 1), part.targets.flatten(), reduction="sum")
+show(loss=difference(whole, masked_cross_entropy(small, part)))
+# %% [markdown] lang="en" name="bert"
+# ## BERT, and nothing but a Transformer
+#
+# The network that made this exam famous is BERT (2018). Each token becomes the sum of three learned vectors: one for the
+# token, one for its position, one for the sentence it belongs to (A or B; for the second exam below). The sum is normalised
+# and passes through $L$ encoder blocks of chapter 4 with the norm *after* each sublayer and *no* causal mask, so that every
+# place sees both sides. On top stands a small head that turns the state of a place into $V$ scores.
+#
+# The guide says that BERT is built on the Transformer (claim 2.2d). Whether anything else is in it can be tested: take
+# PyTorch's own stack of encoder layers, give it BERT's weights, and compare. Where Hugging Face's library is installed, theirs
+# is compared too. And the size that everybody quotes for the released model, 110 million parameters, must come out of our
+# class at its published sizes.
+# %% [markdown] lang="zh" of="e383a7b5"
+# ## BERT：除了 Transformer，别无他物
+#
+# 让这种考试出名的网络是 BERT（2018）。每个词元先变成三个可学习的向量之和：一个对应词元，一个对应位置，一个对应它属于哪个句子
+# （A 还是 B，用于后面的第二种考试）。这个和经过归一化，再依次通过 $L$ 个第 4 章的编码器块；归一化放在每个子层*之后*，
+# *没有*因果掩码，所以每个位置都能看到两边。最上面是一个小小的输出头，把一个位置的状态变成 $V$ 个分数。
+#
+# 指南说，BERT 建立在 Transformer 之上（论断 2.2d）。里面有没有别的东西，可以检验：拿 PyTorch 自带的编码器层堆起来，装上 BERT 的权重，
+# 看结果是否一致。装了 Hugging Face 的库的话，也和他们的比一比。人们常说的“1.1 亿参数”，也应当能用我们的类按公布的尺寸数出来。
+# %% name="bert-check"
+from llmguide_lib.models.bert import BERT_SIZES
+
+
+def torch_encoder(bert):
+    """PyTorch's encoder layers with the weights of our blocks."""
+    config = bert.config
+    layer = nn.TransformerEncoderLayer(
+        config.d_model, config.num_heads, 4 * config.d_model, 0.0, "gelu", config.norm_eps, batch_first=True
+    )
+    stack = nn.TransformerEncoder(layer, config.num_layers, enable_nested_tensor=False)
+    for theirs, ours in zip(stack.layers, bert.blocks, strict=True):
+        projections = (ours.attention.q_proj, ours.attention.k_proj, ours.attention.v_proj)
+        theirs.self_attn.in_proj_weight.data = torch.cat([one.weight.data for one in projections])
+        theirs.self_attn.in_proj_bias.data = torch.cat([one.bias.data for one in projections])
+        theirs.self_attn.out_proj.load_state_dict(ours.attention.out_proj.state_dict())
+        theirs.linear1.load_state_dict(ours.feed_forward.up_proj.state_dict())
+        theirs.linear2.load_state_dict(ours.feed_forward.down_proj.state_dict())
+        theirs.norm1.load_state_dict(ours.norm1.state_dict())
+        theirs.norm2.load_state_dict(ours.norm2.state_dict())
+    return stack.eval()
+
+
+ids = part.tokens
+real = torch.arange(16) < torch.tensor([[16], [9], [3], [12]])  # four texts of different lengths
+summed = small.token_embedding(ids) + small.position_embedding(torch.arange(16)) + small.segment_embedding(0 * ids)
+with torch.no_grad():
+    by_torch = torch_encoder(small)(small.embedding_norm(summed), src_key_padding_mask=~real)
+    ours = small.hidden(ids, real)
+by_parts = difference(by_torch[real], ours[real], tolerance=1e-9)
+show(torch=by_parts)
+
+with torch.device("meta"):  # counts without memory
+    base = BERT(BERT_SIZES["bert-base-uncased"])
+blocks = sum(p.numel() for p in base.blocks.parameters())
+body = blocks + sum(p.numel() for n, p in base.named_parameters() if "embedding" in n or n.startswith("pooler"))
+show(millions=body / 1e6, in_blocks=blocks / body)
+# %% name="bert-hf" tags=["free"]
+if importlib.util.find_spec("transformers"):
+    from llmguide_lib.huggingface import to_hf
+
+    theirs = to_hf(small)
+    with torch.no_grad():
+        output = theirs(input_ids=ids, attention_mask=real.long()).prediction_logits
+        same = difference(output[real], small(ids, real)[real], tolerance=1e-9)
+    assert same == "< 1e-09"
+    print("Hugging Face's BERT gives the same scores:", same)
+else:
+    print("transformers is not installed here; `pip install 'llmguide-lib[hub]'` adds this comparison.")
+# %% name="bert-claim"
+decide(
+    "2.2d",
+    {
+        "BERT's blocks are PyTorch's encoder layers": by_parts == "< 1e-09",
+        "at its published sizes it has the published 110M parameters": round(body / 1e6) in (109, 110),
+    },
+    {"a third component carries parameters beside embeddings and blocks": body - blocks > 0.5 * body},
+)
+# %% [markdown] lang="en" name="bert-verdict" claim="2.2d"
+# **Claim 2.2d, its part for BERT.** Between the embeddings and the head, BERT *is* a stack of Transformer encoder layers: with
+# its weights PyTorch's own layers compute the same states, padding included. Had a state differed by more than rounding, or
+# had the count missed the published size, there would be something in BERT that the claim leaves out. GPT follows in chapter 6,
+# XLNet in chapter 8. The course's own encoder is the younger ModernBERT: same idea; norms before the sublayers, rotary positions.
+# %% [markdown] lang="zh" of="b63c677f"
+# **论断 2.2d（BERT 部分）。** 在词嵌入和输出头之间，BERT *就是*一摞 Transformer 编码器层：装上它的权重，PyTorch 自带的层算出同样的状态，
+# 带填充时也一样。假如有哪个状态的差别超出舍入误差，或者参数量与公布的对不上，就说明 BERT 里还有论断没有提到的东西。
+# GPT 见第 6 章，XLNet 见第 8 章。本课程自己的编码器是更年轻的 ModernBERT：想法相同，只是归一化放在子层之前，位置用旋转编码。
+# %% [markdown] lang="en" name="live"
+# ## Fifty steps before your eyes
+#
+# Now for real. The text is the documentation of fifteen Python libraries, cut into windows of 256 tokens; the network is a
+# ModernBERT of 2.9 million parameters; each step reads 16 windows, hides 30 % of their tokens and asks for them. The recipe is
+# the one by which the course's encoder came about in 4,500 steps, and it starts from the same seed: your fifty steps are the
+# first fifty of that run.
+# %% [markdown] lang="zh" of="a348f097"
+# ## 亲眼看五十步
+#
+# 现在动真格的。文本是十五个 Python 库的文档，切成每段 256 个词元；网络是 290 万参数的 ModernBERT；
+# 每一步读 16 段，盖住其中 30 % 的词元来提问。本课程的编码器就是按这个方案训练了 4500 步得来的，随机种子也相同：你的五十步，正是那次训练的前五十步。
+# %% name="corpus" tags=["free"]
+from llmguide_lib import course
+from llmguide_lib.corpora import coverage, documentation
+from llmguide_lib.corpora.storage import token_row
+
+torch.set_default_dtype(torch.float32)
+trained, tokenizer = course.load("bert")
+documents = {split: documentation(split) for split in ("train", "test")}
+rows = {split: token_row([document.text for document in documents[split]], tokenizer) for split in documents}
+VOCAB = tokenizer.vocab_size
+print(coverage().sentence())
+print(f"{len(rows['train']):,} tokens to learn from, {len(rows['test']):,} held out, a vocabulary of {VOCAB}")
+# %% [markdown] lang="en" name="guess-live" role="prediction"
+# **Predict.** With all $V = 2048$ tokens equally probable, the loss is $\log 2048 = 7.6$. Where will it be after fifty steps,
+# when the network has been asked sixty thousand questions? And *what* will it answer then when you show it
+# "Returns the `[MASK]` of elements in the list."?
+# %% [markdown] lang="zh" of="275edda8"
+# **先预测。** 如果 $V = 2048$ 个词元的概率全都一样，损失是 $\log 2048 = 7.6$。五十步之后，网络已经回答了六万个问题，那时损失会是多少？
+# 再给它看“Returns the `[MASK]` of elements in the list.”，它会回答*什么*？
+# %% name="live-train" tags=["free"]
+from llmguide_lib import runtime
+from llmguide_lib.runs.recipes import RECIPES
+from llmguide_lib.training import Constant, train
+
+recipe = RECIPES["bert-course"]
+config = dataclasses.replace(
+    recipe.config,
+    steps=50,
+    schedule=Constant(warmup_steps=20),  # the long run's cosine has hardly begun to fall after 50 of its 4,500 steps
+    eval_every=None,
+    save_every=None,
+)
+runtime.seed_everything(config.seed)
+fresh = recipe.model()
+records = train(fresh, recipe.batches(rows["train"]), config, loss=recipe.loss)
+# %% [markdown] lang="en" role="caption"
+# The loss of your run, in nats per hidden token: each point is the mean of ten steps.
+# %% [markdown] lang="zh" of="d7359b85"
+# 你这次训练的损失，单位是每个被遮住的词元多少 nat；每个点是十步的平均。
+# %% name="live-plot" tags=["free"]
+from llmguide_lib.plots import curves
+
+
+def recorded(name):
+    """The record of a long run or benchmark that the package ships."""
+    return json.loads(resources.files("llmguide_lib").joinpath(f"data/runs/{name}.json").read_text(encoding="utf-8"))
+
+
+long_run = recorded("bert-course")
+points = [row for row in long_run["curve"] if "loss" in row]
+counts = torch.bincount(rows["train"].long(), minlength=VOCAB).double()
+counts[:ORDINARY] = 0  # what belongs to no text is never asked for
+frequency = counts / counts.sum()
+
+
+def own_place(masked, swapped):
+    """H(x_t | read there): the loss of a network that looks at nothing but the place that is asked."""
+    kept = (1 - masked - swapped) * frequency.diag()  # (V, V): what stood there, what is read there
+    joint = swapped * frequency[:, None].expand(VOCAB, VOCAB) / VOCAB + kept
+    entropy = -(frequency * frequency.log()).nansum()  # behind [MASK] nothing is known but the frequencies
+    return (masked * entropy - (joint * (joint / joint.sum(dim=0)).log()).nansum()).item()
+
+
+levels = {
+    "all tokens equal": math.log(VOCAB),
+    "frequencies known": own_place(1.0, 0.0),
+    "own place known": own_place(0.8, 0.1),
+}
+
+steps, losses = records.curve("loss")
+figure = curves(
+    {"the long run": [row["loss"] for row in points], "your run": losses},
+    {"the long run": [row["step"] for row in points], "your run": steps},
+    xlabel="step",
+    ylabel="loss",
+    levels=levels,
+    log="x",
+)
+# %% [markdown] lang="en" role="caption"
+# Your run inside the long one, the steps on a logarithmic axis. Yours ends where the recorded points begin, between two lines:
+# what the frequencies of the tokens are worth, and what can be had at most without looking at any other place. Nearly
+# everything that can be learned lies to the right.
+# %% [markdown] lang="zh" of="033670ed"
+# 你的训练放在长程训练的曲线里，步数用对数坐标。你的曲线结束的地方，正是有记录的点开始的地方，夹在两条线之间：
+# 一条是只知道词元频率时的损失（frequencies known），一条是完全不看其他位置时最低能达到的损失（own place known）。能学的东西几乎都还在右边。
+# %% name="live-check" tags=["measured"]
+def answers(model, sentence, number=5):
+    """The tokens that fill the hole best, with their probabilities."""
+    ids = torch.tensor([tokenizer.encode(sentence.replace("[MASK]", "<|mask|>"), allowed_special="all")])
+    hole = int((ids[0] == MASK).nonzero()[0])
+    with torch.no_grad():
+        best = model(ids)[0, hole].softmax(dim=-1).topk(number)
+    return [(tokenizer.decode([token]), share) for share, token in zip(*map(torch.Tensor.tolist, best), strict=True)]
+
+
+SENTENCES = (
+    "Returns the[MASK] of elements in the list.",
+    "If the file does not[MASK], an error is raised.",
+    "The first argument[MASK] be a string.",
+    "Convert the array[MASK] a list of integers.",
+    "The cat sat on the[MASK] and slept.",
+)
+for sentence in SENTENCES:
+    print(f"{sentence:50}", *(f"{token!r} {share:.0%}" for token, share in answers(fresh, sentence)))
+show(last_loss=round(losses[-1], 2), long_run_there=round(points[0]["loss"], 2))
+show(frequencies=round(levels["frequencies known"], 2), own_place=round(levels["own place known"], 2))
+# %% name="live-check-range"
+frequent = {tokenizer.decode([token]) for token in frequency.topk(40).indices.tolist()}
+said = [token for sentence in SENTENCES for token, _ in answers(fresh, sentence)]
+assert abs(losses[-1] - points[0]["loss"]) < 0.15
+assert levels["own place known"] < losses[-1] < levels["frequencies known"] + 0.1
+assert sum(token in frequent for token in said) >= 0.7 * len(said)  # it answers with what is frequent everywhere
+# %% [markdown] lang="en" name="live-read"
+# The answers are the same few stops, commas and little words, whatever the sentence: the network has learned which tokens are
+# frequent. It is a little better than that, but look at the lower line. Of the places that are asked, one in ten still shows its
+# own token; who only copies it, and else answers by frequency, gets down to *own place*. As long as the loss is above this
+# line, nothing shows that the network has looked at a single neighbour. A minute on two cores does not buy much more. This is
+# why the book ships a model for which somebody has waited an hour.
+# %% [markdown] lang="zh" of="c631bd87"
+# 不管什么句子，答案都是那几个句号、逗号和小词：网络学会了哪些词元常见。它比“只知道频率”略好一点，但请看下面那条线：
+# 被提问的位置里，有十分之一仍然露着自己的词元；只要照抄它，其余的按频率回答，损失就能降到 own place 这条线。
+# 只要损失还在这条线以上，就没有任何迹象表明网络看过哪怕一个邻居。两个核跑一分钟，差不多只能买到这些。
+# 所以本书附带一个模型，是有人等了一个多小时训练出来的。
+# %% [markdown] lang="en" name="plateau"
+# ## Why it waits on the plateau, and what makes it leave
+#
+# To get below both lines, the network must read a neighbour. At the start attention is nearly uniform: every
+# place takes the *mean* of all places that it can see. In a window of 256 tokens one neighbour is 1/256 of that mean. It is
+# drowned out, and so is the gradient that would tell attention to look at it. If a layer may see only four tokens on each side, the
+# neighbour is 1/9.
+#
+# That is a reason, not yet evidence. Two tests. First, at untrained networks: exchange the neighbour of a token, and look how
+# much the token's final state moves. Second, over 200 steps of real training.
+# %% [markdown] lang="zh" of="273c20fa"
+# ## 为什么停在平台上，怎样才能离开
+#
+# 要降到两条线以下，网络必须去读邻居。刚开始时注意力几乎是均匀的：每个位置取的是它能看到的所有位置的*平均*。
+# 在 256 个词元的窗口里，一个邻居只占这个平均的 1/256，它的声音被淹没了，“去看它”的梯度也一样被淹没。
+# 如果某一层只能看左右各四个词元，邻居就占 1/9。
+#
+# 这只是一个理由，还不是证据。做两个检验。第一，看未训练的网络：换掉一个词元的邻居，看它的最终状态变动多少。
+# 第二，看真实训练的 200 步。
+# %% [markdown] lang="en" name="guess-plateau" role="prediction"
+# **Predict.** Two networks differ in one thing: in one, three of the five layers see only four tokens on each side, in the
+# other all layers see everything. The second can compute all that the first can, and more. Which has the lower loss after 200
+# steps, and by how much?
+# %% [markdown] lang="zh" of="361a6dfa"
+# **先预测。** 两个网络只差一点：一个网络的五层里有三层只能看左右各四个词元，另一个网络每层都能看到全部。
+# 第一个能算的，第二个都能算，还能算更多。200 步之后，谁的损失更低，低多少？
+# %% name="plateau-start" tags=["measured"]
+@torch.no_grad()
+def moved(model, distance):
+    """How much a state moves, relative to its length, when the token so far to the left is exchanged for another."""
+    generator = torch.Generator().manual_seed(3)
+    before = torch.randint(ORDINARY, VOCAB, (8, 256), generator=generator)
+    after = before.clone()
+    after[:, 200 - distance] = torch.randint(ORDINARY, VOCAB, (8,), generator=generator)
+    states = model.hidden(before)[:, 200], model.hidden(after)[:, 200]
+    return ((states[1] - states[0]).norm(dim=-1) / states[0].norm(dim=-1)).mean().item()
+
+
+untrained = {}
+for name, every in (("three local layers", 3), ("all see everything", 1)):
+    runtime.seed_everything(1)
+    model = type(trained)(dataclasses.replace(trained.config, global_every=every)).eval()
+    untrained[name] = [moved(model, distance) for distance in (1, 150)]
+    print(f"{name:20} neighbour {untrained[name][0]:.5f}   150 tokens away {untrained[name][1]:.5f}")
+# %% name="plateau-start-range"
+local, everywhere = untrained["three local layers"], untrained["all see everything"]
+assert local[0] > 5 * everywhere[0] and everywhere[0] < 3 * everywhere[1]
+# %% name="plateau-train" tags=["free"]
+cells = recorded("plateau")["cells"]
+shown = {
+    "sees 4 on each side": "as shipped: local layers see 4 tokens on each side",
+    "sees 8": "local layers see 8",
+    "sees 16": "local layers see 16",
+    "sees everything": "all layers see everything",
+}
+mean = {name: [sum(at) / len(at) for at in zip(*cells[cell].values(), strict=True)] for name, cell in shown.items()}
+figure = curves(
+    mean,
+    [50, 100, 150, 200],
+    xlabel="step",
+    ylabel="loss",
+    levels={name: levels[name] for name in ("frequencies known", "own place known")},
+)
+# %% [markdown] lang="en" role="caption"
+# Training loss over the first 200 steps (recorded, `benchmarks/plateau.py`; mean of two seeds). The less the three local layers
+# see, the sooner the loss falls below the line of what can be had without context; where all layers see everything, it stays
+# above that line.
+# %% [markdown] lang="zh" of="bbab2296"
+# 前 200 步的训练损失（记录自 `benchmarks/plateau.py`，两个种子的平均）。三个局部层看得越少，损失就越早降到“不看上下文”的那条线以下；
+# 如果每层都看到全部，损失就一直停在线的上方。
+# %% name="plateau-numbers"
+for name, cell in shown.items():
+    show(name, *cells[cell].values())
+ends = {name: [seed[-1] for seed in cells[cell].values()] for name, cell in shown.items()}
+assert max(ends["sees 4 on each side"]) < min(ends["sees 8"]) < max(ends["sees 8"]) < min(ends["sees everything"]) - 0.9
+# %% [markdown] lang="en" name="plateau-read"
+# Two seeds each, four points, every one the mean of five noted losses. The network that *can* do less learns sooner, in both
+# seeds by more than a nat: what a network can express and what gradient descent finds in it soon are different questions. Given
+# enough steps the network that sees everything leaves the plateau too, as BERT did; how long it takes was not measured here.
+# %% [markdown] lang="zh" of="1922b2ab"
+# 每种设置两个种子、四个点，每个点是五次记录的平均。*能做的事*更少的网络反而学得更早，两个种子都领先 1 nat 以上：
+# 网络能表达什么，和梯度下降能很快在里面找到什么，是两个问题。步数足够多的话，每层都看到全部的网络也会离开平台，BERT 就是这样；要多久，这里没有测量。
+# %% [markdown] lang="en" name="fill"
+# ## Filling in the blank
+#
+# The course's encoder has gone through all 4,500 steps. The same five sentences; the last one is far from anything it has read.
+# %% [markdown] lang="zh" of="c40d872b"
+# ## 完形填空
+#
+# 本课程的编码器走完了全部 4500 步。还是那五个句子；最后一句和它读过的任何东西都相去甚远。
+# %% name="fill-course" tags=["free"]
+for sentence in SENTENCES:
+    print(f"{sentence:50}", *(f"{token!r} {share:.0%}" for token, share in answers(trained, sentence)))
+# EXPLORER: here FillInExplorer(trained, tokenizer, ...) will stand, once llmguide_lib.widgets has it.
+# %% [markdown] lang="en" name="fill-try"
+# Now write your own sentences with `[MASK]` in them into the cell above (a word and the blank before it are one token:
+# leave no blank before `[MASK]`). Change a word to the *right* of the hole and watch the answer change.
+# %% [markdown] lang="zh" of="b1ff5984"
+# 请把你自己的、带 `[MASK]` 的句子写进上面的单元格（单词和它前面的空格合为一个词元，所以 `[MASK]` 前面不要留空格）。
+# 改一改空的*右边*的词，看看答案怎么变。
+# %% [markdown] lang="en" name="baselines"
+# ## Beside models that count
+#
+# How good is that? Three rivals that need no network: the most frequent token; the token that most often followed the one
+# before (bigrams); the token that most often stood between this left and this right neighbour, which is a masked language model
+# by counting. The questions: 15 % of the tokens of held-out documents, all behind `[MASK]`.
+# %% [markdown] lang="zh" of="5af13864"
+# ## 和计数模型比一比
+#
+# 这到底算不算好？有三个不用网络的对手：最常见的词元；最常跟在前一个词元后面的词元（二元组）；
+# 最常出现在这两个左右邻居之间的词元，也就是用计数做的遮蔽语言模型。题目：没读过的文档里 15 % 的词元，全部换成 `[MASK]`。
+# %% [markdown] lang="en" name="guess-baselines" role="prediction"
+# **Predict** the share of right answers of all four: most frequent token, bigrams, both neighbours, the network.
+# %% [markdown] lang="zh" of="6006ed95"
+# **先预测**四者的正确率：最常见的词元、二元组、左右邻居、网络。
+# %% name="baselines-measure" tags=["measured"]
+from llmguide_lib.evaluation import bootstrap, t_interval
+
+
+def best_after(context, follower):
+    """The most frequent follower of each context."""
+    codes, number = (context * VOCAB + follower).unique(return_counts=True)
+    order = number.argsort(stable=True)  # the most frequent one comes last and stays in the dictionary
+    return dict(zip((codes // VOCAB)[order].tolist(), (codes % VOCAB)[order].tolist(), strict=True))
+
+
+corpus = rows["train"].long()
+after = best_after(corpus[:-1], corpus[1:])
+between = best_after(corpus[:-2] * VOCAB + corpus[2:], corpus[1:-1])
+top = int(frequency.argmax())
+
+starts = torch.arange(0, len(rows["test"]) - 256, len(rows["test"]) // 64)
+windows = rows["test"][starts[:, None] + torch.arange(256)].long()
+exam = Masking(0.15, MASK, VOCAB, special=tuple(range(ORDINARY)), shares=(1, 0))(
+    windows, torch.Generator().manual_seed(0)
+)
+asked = exam.targets != -100
+left = F.pad(exam.tokens, (1, 0))[:, :-1]
+right = F.pad(exam.tokens, (0, 1))[:, 1:]
+bigram = torch.tensor([[after.get(token, top) for token in row] for row in left.tolist()])
+both = torch.tensor([
+    [between.get(key, fallback) for key, fallback in zip(*pair, strict=True)]
+    for pair in zip((left * VOCAB + right).tolist(), bigram.tolist(), strict=True)
+])  # fmt: skip
+with torch.no_grad():
+    network = torch.cat([trained(part).argmax(dim=-1) for part in exam.tokens.split(16)])
+guesses = {"most frequent": torch.full_like(windows, top), "bigrams": bigram, "both neighbours": both, "network": network}
+found = {}
+for name, guess in guesses.items():
+    hits = ((guess == exam.targets) & asked).sum(dim=1).double()
+    found[name] = bootstrap(lambda places, hits=hits: hits[places].sum() / asked[places].sum(), len(hits))
+    print(f"{name:16} {found[name].value:.1%}   ({found[name].low:.1%} to {found[name].high:.1%})")
+# %% name="baselines-range"
+assert found["most frequent"].high < found["bigrams"].low and found["bigrams"].high < found["network"].low - 0.2
+assert found["both neighbours"].low > found["bigrams"].value and 0.5 < found["network"].value < 0.72
+# %% [markdown] lang="en" name="baselines-read"
+# The intervals come from drawing the 64 windows again and again with replacement: tokens of one window are no independent
+# questions. (On the whole held-out part the model card has the network, the most frequent token and bigrams; there 80 % of the
+# chosen tokens read `[MASK]`.) Counting both neighbours is the honest rival: it sees both sides too, but only one word of each,
+# and where it has never met the pair it must fall back to one. The rest of the network's lead comes from further away.
+# %% [markdown] lang="zh" of="c7e28207"
+# 区间是这样得来的：把 64 段文本反复有放回地重抽，因为同一段里的词元不是互相独立的题目。（在全部没读过的文本上，网络、最常见词元和二元组的成绩
+# 见模型卡；那里选中的词元有 80 % 读作 `[MASK]`。）同时数左右邻居，才是公平的对手：它也看两边，只不过每边只看一个词，
+# 遇到没见过的组合，就只能退回到一边。网络其余的领先，来自更远的地方。
+# %% [markdown] lang="en" name="shares"
+# ## 80/10/10, measured
+#
+# Back to the rule. Each of the two tenths has a job, and a job can be tested by leaving it out. Small encoders (a tenth of the
+# course's size) were trained anew four ways, three seeds each, and then examined at held-out places that read three different things:
+#
+# - *masked*: `[MASK]`, the exam they were trained for;
+# - *kept*: the token itself, as at every place of a text in use;
+# - *mended*: another token, drawn at random, as a typing error would leave it.
+#
+# The column *library* is a first job for later use: from the frozen mean state of a whole, unmasked text a linear probe says which
+# of seven libraries it is about.
+# %% [markdown] lang="zh" of="fb216986"
+# ## 测量 80/10/10
+#
+# 回到那条规则。两个 10 % 各有各的任务，而任务可以这样检验：把它去掉，看少了什么。用四种办法各从头训练小编码器（大小是课程编码器的十分之一），
+# 每种三个种子，然后在没读过的文本上考查，被考查的位置读到三种不同的东西：
+#
+# - *masked*：`[MASK]`，也就是训练时的考法；
+# - *kept*：词元本身，实际使用时每个位置都是这样；
+# - *mended*：随机换上的另一个词元，就像打错了字。
+#
+# *library* 一列是一项真正的后续用途：从完整、没有遮盖的文本的平均状态（网络冻结），用线性探针判断它讲的是七个库中的哪一个。
+# %% [markdown] lang="en" name="guess-shares" role="prediction"
+# **Predict.** Two networks never met a random token in training (*100 mask*; *80 mask, 20 kept*), one never met a kept one (*80 mask,
+# 20 random*). Which of the four says best what stands in front of it (*kept*)? Which mends errors? And what does the rule cost at
+# the masked places?
+# %% [markdown] lang="zh" of="f9142840"
+# **先预测。** 有两个网络训练时从没遇到过随机词元（100 mask；80 mask, 20 kept），有一个从没遇到过保持原样的（80 mask, 20 random）。
+# 四个网络里，谁最能说出眼前的词元（kept）？谁会改错字？在被遮住的位置上，这条规则又要付出什么代价？
+# %% name="shares-table"
+ablations = recorded("masking")
+
+
+def over_seeds(cell, measure):
+    """Mean and 95 % interval over the seeds of a recorded ablation."""
+    return t_interval(torch.tensor([seed[measure] for seed in ablations["cells"][cell].values()]).double())
+
+
+def table(cells, measures):
+    """One row for each cell: mean and half the width of the interval, in percent."""
+    print(" " * 34, *(f"{measure:>14}" for measure in measures))
+    for label, cell in cells.items():
+        entries = (over_seeds(cell, measure) for measure in measures)
+        print(f"{label:34}", *(f"{100 * e.value:7.1f} ±{100 * (e.high - e.value):5.1f}" for e in entries))
+
+
+RULES = {
+    "80 mask, 10 random, 10 kept": "rate 0.3",
+    "100 mask": "shares 100 mask",
+    "80 mask, 20 kept": "shares 80 mask, 20 kept",
+    "80 mask, 20 random": "shares 80 mask, 20 random",
+}
+table(RULES, ["masked", "kept", "mended", "library"])
+kept, mended, masked = ({name: over_seeds(cell, of) for name, cell in RULES.items()} for of in ("kept", "mended", "masked"))
+BERTS, ALL_MASK, KEPT, RANDOM = RULES
+assert max(kept[ALL_MASK].value, kept[RANDOM].value) < 0.1 and kept[BERTS].low > 0.5 and kept[KEPT].low > 0.95
+assert mended[KEPT].value < 0.005 and mended[BERTS].low > 0.04
+assert masked[BERTS].value > masked[ALL_MASK].value - 0.02 and masked[RANDOM].value < masked[BERTS].low
+# %% [markdown] lang="en" name="shares-read"
+# (Mean of three seeds and half the width of the 95 % interval, in percent; recorded by `benchmarks/masking.py`.)
+#
+# **The kept tenth teaches to look.** Without it, with *100 mask* or with random tokens only, the network cannot even say the
+# token that stands in front of it: no loss ever asked for it, or what was visible was never right.
+#
+# **The random tenth teaches to doubt.** With *kept* alone the network repeats what it reads and mends next to nothing: wherever
+# something was visible, it was right. BERT's rule gets a part of both.
+#
+# **The cost** at masked places is not to be seen here; if anything, it is the other way round, and there is a reason for that: copying is the
+# first step below the line of the frequencies, and kept tokens invite to it. Random ones alone do not (there *own place* is the
+# line of the frequencies itself), and that network learns least, one seed of three nothing but frequencies. But after 250 steps all four have only just left the plateau; who is ahead after long training does not follow,
+# and of the four *library* figures the intervals overlap. Devlin et al. found, after finetuning, hardly a difference (their appendix C.2).
+# %% [markdown] lang="zh" of="c2ca47b8"
+# （三个种子的平均，以及 95 % 区间的半宽，单位是百分点；由 `benchmarks/masking.py` 记录。）
+#
+# **保持原样的 10 % 教它看。** 没有这一份（100 mask，或者只有随机词元），网络连眼前的词元都说不出来：要么损失从来没问过它，要么看得见的永远是错的。
+#
+# **随机的 10 % 教它怀疑。** 只有保持原样的，网络就照读照抄，几乎什么也改不了：凡是看得见的，向来都是对的。BERT 的规则两样各得一部分。
+#
+# **代价**在被遮住的位置上看不出来；如果有什么不同，反倒是相反的，而且有道理可讲：照抄是降到频率线以下的第一步，保持原样的词元正好引导网络这样做。
+# 只有随机词元就没有这种引导（这时 own place 就是频率线本身），那个网络学得最少，三个种子中有一个只学到了频率。不过 250 步之后，四个网络都才刚刚离开平台，长时间训练之后谁领先，不能由此推出；
+# 四个 library 数字的区间也互相重叠。Devlin 等人发现，微调之后几乎没有差别（见他们的附录 C.2）。
+# %% [markdown] lang="en" name="rates"
+# ## How many to hide
+#
+# Few holes: each can be guessed from much context, but a step asks few questions. Many holes: more questions, and less to answer
+# them from. BERT took 15 %, ModernBERT 30 %. The same small encoders, the same number of steps and of tokens read; always examined with
+# 15 % hidden.
+# %% [markdown] lang="zh" of="51c8abda"
+# ## 盖住多少
+#
+# 空少：每个空都有充足的上下文可供猜测，但每一步问的问题少。空多：问题多了，可供回答的依据少了。BERT 取 15 %，ModernBERT 取 30 %。
+# 还是那种小编码器，步数和读过的词元数都相同；考查时总是盖住 15 %。
+# %% name="rates-table"
+RATES = {f"{rate:.0%} hidden": f"rate {rate}" for rate in (0.05, 0.15, 0.3, 0.8)}
+table(RATES, ["masked", "kept", "mended", "library"])
+few, berts, moderns, most = (over_seeds(cell, "masked") for cell in RATES.values())
+assert few.high < berts.low and berts.high < moderns.low and most.high < moderns.low
+assert few.value < 0.06 < 0.08 < most.value
+# %% [markdown] lang="en" name="rates-read"
+# With 5 % the network is still where the most frequent token would be: in so many steps it was asked too little. With 80 % it
+# has been asked sixteen times as much, always with four of five neighbours missing, and does no better than with 15 %. The best of these
+# four is 30 %, with intervals that do not touch. That is the trade, not a law: [Wettig et al.](https://arxiv.org/abs/2202.08005) found
+# 40 % best for large networks, and all such answers hold for a given number of steps.
+#
+# Of the two effects you can see one alone in the column *kept*: the more is asked, the better the network can say what it sees.
+# %% [markdown] lang="zh" of="96e045bb"
+# 盖住 5 % 时，网络还停留在“永远回答最常见词元”的水平：这么多步里，问它的问题太少了。盖住 80 % 时，问题多了十五倍，
+# 但五个邻居里总有四个缺席，结果并不比 15 % 好。四者之中最好的是 30 %，区间互不相接。这是一种取舍，而不是定律：
+# [Wettig 等人](https://arxiv.org/abs/2202.08005)发现大网络用 40 % 最好；而且所有这类答案，都只在给定的训练步数下成立。
+#
+# 两种作用之一可以在 kept 一列里单独看到：问得越多，网络越能说出眼前的词元。
+# %% [markdown] lang="en" name="probe"
+# ## What the layers know
+#
+# To fill blanks, a network must know something about where a word stands. Does it? Documentation lets us ask without anybody's
+# labels. A line such as *start (int, optional): The first index.* describes an argument, so every token of it has a known role:
+#
+# - *header*: the name and the type, up to the colon,
+# - *description*: what follows the colon,
+# - *prose*: the tokens of all other lines.
+#
+# A **probe** is a linear map from the state of one token in one layer to three scores. The network stays frozen; only the probe is
+# fitted, on documents that are then not used for the test. If the probe finds the role, the role can be read off that layer.
+#
+# But a probe can also learn by heart: *"optional" was always a header*. For that it needs no context, only to recognise the
+# token. So we set it a **control task** as well (Hewitt and Liang 2019): every token of the vocabulary gets one of three labels
+# by lot, wherever it stands. Nothing about text can be known there; who does well has learned by heart. What counts is the
+# difference, the **selectivity**: accuracy at the task minus accuracy at the control task.
+# %% [markdown] lang="zh" of="ec651d38"
+# ## 各层知道什么
+#
+# 要会填空，网络总得对“这个词处在什么位置”有所了解。它真的了解吗？文档让我们不用任何人标注就能提问。
+# 像 *start (int, optional): The first index.* 这样的一行是在说明一个参数，所以每个词元的角色都是已知的：
+#
+# - *header*（名头）：冒号之前的名字和类型；
+# - *description*（说明）：冒号之后的内容；
+# - *prose*（行文）：其他各行的词元。
+#
+# **探针**（probe）是一个线性映射，把某一层里一个词元的状态变成三个分数。网络保持冻结，只拟合探针，拟合用的文档不再用于测试。
+# 如果探针能找出角色，就说明从这一层能读出角色。
+#
+# 但探针也可以死记硬背：“optional 总是 header”。这样做不需要上下文，只要认得出词元。所以再给它一个**对照任务**（control task，Hewitt 和 Liang，2019）：
+# 词表里每个词元抽签得到三个标签之一，不管它出现在哪里。这里没有任何关于文本的规律可言，谁做得好，谁就是在死记硬背。
+# 要看的是两者之差，即**选择性**（selectivity）：任务的准确率减去对照任务的准确率。
+# %% [markdown] lang="en" name="guess-probe" role="prediction"
+# **Predict** for the embedding (layer 0), for the last layer, and for a network that was never trained: does the accuracy rise or
+# fall with the layers, at the task and at the control task? Guessing gets a third of either.
+# %% [markdown] lang="zh" of="d66cc248"
+# **先预测**：对词嵌入（第 0 层）、最后一层，以及一个从未训练过的网络，任务和对照任务的准确率分别随层数上升还是下降？两者瞎猜都能对三分之一。
+# %% name="probe-data" tags=["free"]
+ENTRY = re.compile(r"(\w+(?:, \w+)*(?: \(.+?\))?)(: .+)")
+PROSE, HEADER, DESCRIPTION = range(3)
+
+
+def labelled(text):
+    """The first 128 tokens of a document and their roles, known from how documentation is written."""
+    ids, labels = [], []
+    for line in text.split("\n"):
+        entry = ENTRY.fullmatch(line)
+        parts = zip(entry.groups(), (HEADER, DESCRIPTION), strict=True) if entry else [(line, PROSE)]
+        for part, label in parts:
+            tokens = tokenizer.encode(part)
+            ids += tokens
+            labels += [label] * len(tokens)
+    return ids[:128], labels[:128]
+
+
+@torch.no_grad()
+def layers_of(model, ids):
+    """What leaves the embedding and each block, (L + 1, T, D)."""
+    kept = []
+    parts = (model.embedding_norm, *model.blocks)
+    hooks = [part.register_forward_hook(lambda part, read, written: kept.append(written[0])) for part in parts]
+    model.hidden(torch.tensor([ids]))
+    for hook in hooks:
+        hook.remove()
+    return torch.stack(kept)
+
+
+def examples(model, split, number):
+    """As many tokens of each role, from documents that have entries: states in each layer, roles and ids."""
+    states, labels, ids = [], [], []
+    texts = [document.text for document in documents[split]]
+    chosen = [text for text in texts if sum(map(bool, map(ENTRY.fullmatch, text.split("\n")))) > 1]
+    for text in chosen[:: len(chosen) // number]:
+        tokens, marks = labelled(text)
+        states.append(layers_of(model, tokens))
+        ids += tokens
+        labels += marks
+    labels, ids = torch.tensor(labels), torch.tensor(ids)
+    mixed = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    least = int(torch.bincount(labels).min())
+    places = torch.cat([mixed[labels[mixed] == label][:least] for label in range(3)])
+    return torch.cat(states, dim=1)[:, places], labels[places], ids[places]
+
+
+runtime.seed_everything(1)
+networks = {"trained": trained, "untrained": recipe.model().eval()}
+probed = {
+    name: [examples(model, split, number) for split, number in (("train", 150), ("test", 80))]
+    for name, model in networks.items()
+}
+print("tokens to fit on and to test on:", [len(labels) for _, labels, _ in probed["trained"]])
+# %% name="probe-fit" tags=["measured"]
+def probe_accuracy(train, labels, test, answers, penalty=0.003):
+    """Accuracy on the test of a linear map from states to labels."""
+    mean, spread = train.mean(dim=0), train.std(dim=0) + 1e-6
+    train, test = (train - mean) / spread, (test - mean) / spread
+    probe = nn.Linear(train.shape[1], int(labels.max()) + 1)
+    optimizer = torch.optim.LBFGS(probe.parameters(), max_iter=40, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        value = F.cross_entropy(probe(train), labels) + penalty * probe.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return (probe(test).argmax(dim=-1) == answers).double().mean().item()
+
+
+accuracies = {}
+for name, ((states, labels, ids), (new_states, new_labels, new_ids)) in probed.items():
+    for seed in range(3):  # of the lots, and of the 2,000 tokens that are fitted on
+        generator = torch.Generator().manual_seed(seed)
+        lots = torch.randint(3, (VOCAB,), generator=generator)
+        some = torch.randperm(len(labels), generator=generator)[:2000]
+        for layer in range(len(states)):
+            for task, wanted, right in (("task", labels, new_labels), ("control", lots[ids], lots[new_ids])):
+                fitted = probe_accuracy(states[layer, some], wanted[some], new_states[layer], right)
+                accuracies.setdefault((name, task), torch.zeros(3, len(states)).double())[seed, layer] = fitted
+selectivity = {name: accuracies[name, "task"] - accuracies[name, "control"] for name in probed}
+print("layer                 0      1      2      3      4      5")
+for (name, task), seeds in accuracies.items():
+    print(f"{name:10} {task:8}", *(f"{value:6.2f}" for value in seeds.mean(dim=0).tolist()))
+for layer in (0, 5):
+    found_there = t_interval(selectivity["trained"][:, layer])
+    print(f"selectivity of layer {layer}: {found_there.value:.2f} ({found_there.low:.2f} to {found_there.high:.2f})")
+# %% name="probe-range"
+task, control = (accuracies["trained", kind].mean(dim=0) for kind in ("task", "control"))
+assert task[5] > task[0] + 0.1 and control[5] < control[0] - 0.08
+assert selectivity["trained"][:, 5].min() > 0.05 and selectivity["trained"][:, 0].max() < -0.1
+assert accuracies["untrained", "task"].mean(dim=0).max() < task[0] + 0.02  # depth alone brings nothing
+# %% name="probe-plot" tags=["free"]
+figure = curves(
+    {f"{name}: {task}": seeds.mean(dim=0).tolist() for (name, task), seeds in accuracies.items()},
+    list(range(6)),
+    xlabel="layer",
+    ylabel="accuracy of the probe",
+    levels={"guessing": 1 / 3},
+)
+# %% [markdown] lang="en" role="caption"
+# Accuracy of linear probes by layer, mean of three seeds. In the trained network the role of a token becomes readable with depth
+# while its label by lot, its mere identity, fades; in the untrained network both stay as they are in the embedding.
+# %% [markdown] lang="zh" of="a18063b6"
+# 各层线性探针的准确率，三个种子的平均。在训练过的网络里，越深的层越读得出词元的角色，而抽签得来的标签（也就是词元本身的身份）越来越模糊；
+# 在未训练的网络里，两者都停留在词嵌入的水平。
+# %% [markdown] lang="en" name="probe-read"
+# In the embedding the probe does better at the *lots* than at the task: a state there is the token and nothing else. Five layers
+# later it is the other way round. Nobody ever asked the network for headers and descriptions: it was asked for hidden words, and
+# where a word stands is what helps to guess it. The untrained network has as many layers and as wide states, so it is the
+# training, not the depth, that put the role there. What a probe cannot say is whether the network *uses* what can be read off (chapter 14).
+# %% [markdown] lang="zh" of="71375f08"
+# 在词嵌入那一层，探针做*抽签*任务反而比做真任务更好：那里的状态只包含词元本身。五层之后正好反过来。
+# 从来没有人问过网络什么是名头、什么是说明；问的只是被盖住的词，而知道一个词处在什么位置，有助于猜出它。
+# 未训练的网络层数一样多、状态一样宽，所以把角色放进去的是训练，不是深度。探针说明不了的是，网络有没有*用到*这些能读出来的东西（见第 14 章）。
+# %% [markdown] lang="en" name="transfer"
+# ## A question that nobody asked
+#
+# "General representations" must be good for more than the exam. So ask for something else: a documentation text from which all names
+# of libraries, modules and functions were removed; which of seven libraries is it about? The encoder stays frozen; its mean final
+# state is given to a linear probe with 350 labelled texts. The rivals get the same probe: the state of an encoder that was never trained,
+# and the counts of the text's tokens, with no network at all. How strongly each probe is held back (its penalty) is chosen for each on
+# 140 further texts.
+# %% [markdown] lang="zh" of="d57c41ef"
+# ## 一个没有人问过的问题
+#
+# 所谓“通用的表示”，总得在考试之外也有用。那就问点别的：一段文档，其中库、模块和函数的名字全部删掉了，它讲的是七个库中的哪一个？
+# 编码器保持冻结，把它最终状态的平均值交给线性探针，探针用 350 段有标签的文本来拟合。对手用同样的探针：一个是从未训练过的编码器的状态，
+# 一个是文本中各词元的计数，完全不用网络。每个探针受多大的约束（惩罚项），用另外 140 段文本分别挑选。
+# %% name="transfer-measure" tags=["measured"]
+from llmguide_lib.corpora.tasks import which_library
+
+asked_for = [*which_library("train")[:490], *which_library("validation")[:350]]  # 350 to fit, 140 to tune, 350 to test
+libraries = sorted({example.label for example in asked_for})
+named = torch.tensor([libraries.index(example.label) for example in asked_for]).split((350, 140, 350))
+encoded = [tokenizer.encode(example.text)[:64] for example in asked_for]
+with torch.no_grad():
+    features = {
+        "trained encoder": torch.stack([trained.hidden(torch.tensor([ids]))[0].mean(dim=0) for ids in encoded]),
+        "untrained encoder": torch.stack(
+            [networks["untrained"].hidden(torch.tensor([ids]))[0].mean(dim=0) for ids in encoded]
+        ),
+        "counts of tokens": torch.stack(
+            [torch.bincount(torch.tensor(ids), minlength=VOCAB).sqrt() for ids in encoded]
+        ),
+    }
+transferred = {}
+for name, rows_of in features.items():
+    fit, tune, test = rows_of.float().split((350, 140, 350))
+    best = max((0.003, 0.01, 0.03, 0.1, 0.3), key=lambda size: probe_accuracy(fit, named[0], tune, named[1], size))
+    right_share = probe_accuracy(fit, named[0], test, named[2], best)
+    error = 1.96 * math.sqrt(right_share * (1 - right_share) / 350)
+    transferred[name] = right_share
+    print(f"{name:18} {right_share:.1%} ± {error:.1%}   (guessing {1 / len(libraries):.1%})")
+# %% name="transfer-range"
+assert transferred["trained encoder"] > transferred["untrained encoder"] + 0.06
+assert transferred["untrained encoder"] > 0.2 and 0.43 < transferred["trained encoder"] < 0.68
+# %% [markdown] lang="en" name="transfer-read"
+# What was learned from hidden words serves a question about whole texts, clearly better than the same network untrained. Beside
+# the *counts* the lead is small, and with 350 test texts an error of five points is to be reckoned with: for a question about
+# vocabulary, the vocabulary is a strong rival. Chapter 9 finetunes instead of probing, with more labels and the right intervals.
+# %% [markdown] lang="zh" of="09584971"
+# 从被遮住的词那里学来的东西，用在关于整段文本的问题上，明显好过同样的、未训练的网络。和*计数*相比，领先不多，而且只有 350 段测试文本，
+# 误差要按五个百分点来估计：既然问题主要靠用词来回答，用词本身就是强劲的对手。第 9 章不用探针而用微调，标签更多，区间也更讲究。
+# %% [markdown] lang="en" name="nsp"
+# ## The second exam: does this sentence follow?
+#
+# BERT sat a second exam at the same time, **next sentence prediction** (NSP): two sentences, and in half of the cases the second comes
+# from somewhere else. From the state of the very first token a small head must say which. The total loss is the sum of both,
+#
+# $$\mathcal{L} = \mathcal{L}_{\text{MLM}} + \mathcal{L}_{\text{NSP}}, \qquad \mathcal{L}_{\text{NSP}} = -\log p_\theta(\text{follows or not} \mid A, B)$$
+#
+# and the hope was that the network would learn how sentences hang together. RoBERTa (2019) left it out and lost nothing. Here: the
+# course's encoder goes on for a hundred steps with pairs of sentences of the training documents, on the same texts, three seeds each:
+# *without* the second exam; with it, the head reading the *first token* as in BERT; and with a head that *compared* the
+# mean states of both sentences. Then held-out documents:
+#
+# - *masked*, *library*: as before;
+# - *probe*: a linear probe on the mean states of both sentences tells followers from strangers;
+# - *next*: the head's own answers to the same;
+# - *order*: of pairs that do follow each other, how often the head finds the right order more convincing than the exchanged one.
+# %% [markdown] lang="zh" of="9e9c84cb"
+# ## 第二种考试：这一句接得上吗？
+#
+# BERT 同时还考了另一门：**下一句预测**（next sentence prediction，NSP）。给出两个句子，有一半的情况下，第二句是从别处拿来的。
+# 一个小小的输出头要根据最前面那个词元的状态判断是哪一种。总损失是两者之和：
+#
+# $$\mathcal{L} = \mathcal{L}_{\text{MLM}} + \mathcal{L}_{\text{NSP}}, \qquad \mathcal{L}_{\text{NSP}} = -\log p_\theta(\text{接得上或接不上} \mid A, B)$$
+#
+# 原本希望网络由此学会句子之间如何衔接。RoBERTa（2019）把它去掉了，效果并没有变差。在这里：让课程编码器用训练文档里的句子对再训练一百步，
+# 文本相同，各三个种子：不考第二门（without）；两门都考，输出头像 BERT 那样读第一个词元（first token）；两门都考，但输出头比较两个句子的平均状态（compared）。
+# 然后用没读过的文档考查：
+#
+# - *masked*、*library*：同前；
+# - *probe*：用两个句子的平均状态做线性探针，区分“接得上”和“接不上”；
+# - *next*：输出头自己对同一问题的回答；
+# - *order*：对确实前后相接的句子对，输出头认为正确顺序比颠倒顺序更可信的比例。
+# %% [markdown] lang="en" name="guess-nsp" role="prediction"
+# **Predict.** Two sentences of one document share a topic, and often words. A rule that only counts shared words: how often is it
+# right? And a network that has learned to answer the exam well: will it know which of two sentences comes *first*?
+# %% [markdown] lang="zh" of="d7d22681"
+# **先预测。** 同一篇文档里的两个句子话题相同，往往还有相同的词。只数“共同的词”的规则，正确率有多高？
+# 而一个把这门考试学得很好的网络，知不知道两句中哪一句在*前*？
+# %% name="nsp-table"
+ARMS = {
+    "without": "pairs, hidden tokens alone",
+    "first token": "pairs, hidden tokens and next sentence",
+    "compared": "pairs, hidden tokens and next sentence, both sentences compared",
+}
+table(ARMS, ["masked", "library", "probe"])
+print()
+table({name: ARMS[name] for name in ("first token", "compared")}, ["next", "order"])
+print(f"\nfollows if enough words are shared: {ablations['baselines']['words']:.1%}; guessing: 50 %")
+assert abs(over_seeds(ARMS["first token"], "next").value - 0.5) < 0.02 < 0.1 < over_seeds(ARMS["compared"], "next").value - 0.5
+assert over_seeds(ARMS["without"], "probe").value > ablations["baselines"]["words"]
+# %% [markdown] lang="en" name="nsp-read"
+# **From the first token the head learned nothing** in a hundred steps: it stays at chance. That is no verdict on BERT, which had a million steps;
+# here it only shows that this exam, too, has a plateau. A head that *compares* the mean states of both sentences gets off it.
+#
+# **What it learned then** is about what counting shared words gets, and a linear probe could read as much off the encoder that had *never* sat this exam.
+# Hidden words are found as often with as without it, and the libraries are told apart as well. The
+# order of two sentences the head hardly knows: the interval holds one half. It was never asked: in a follower and in a
+# stranger alike, the first sentence is a first and the second a second one, so a common topic was enough. This is
+# why ALBERT asks for the order instead ([Lan et al. 2019](https://arxiv.org/abs/1909.11942)).
+# %% [markdown] lang="zh" of="cbeae9d0"
+# **只看第一个词元的输出头，**一百步里**什么也没学到**，停留在瞎猜的水平。这不是对 BERT 的判决，它训练了一百万步；
+# 这里只说明，这门考试同样有平台。*比较*两个句子平均状态的输出头，就离开了平台。
+#
+# **它学到的东西，**大致相当于数共同的词；而从一个*从没*考过这门试的编码器里，线性探针也能读出这么多。有没有这门考试，
+# 被遮住的词找回的一样多，库也区分得一样好。两个句子的先后，输出头几乎不知道：区间包含一半。因为从来没有问过它：
+# 不管接得上还是接不上，第一句总是“第一句”，第二句总是“第二句”，话题相同就够了。所以 ALBERT 改为考顺序（[Lan 等人，2019](https://arxiv.org/abs/1909.11942)）。
+# %% name="general-claim"
+decide(
+    "2.3a",
+    {
+        "roles that nobody asked for can be read off (selectivity above zero)": bool(
+            selectivity["trained"][:, 5].min() > 0 > selectivity["untrained"][:, 5].max()
+        ),
+        "libraries are told apart better than untrained": transferred["trained encoder"]
+        > transferred["untrained encoder"] + 0.06,
+    },
+    {
+        "NSP adds nothing to hidden words and libraries that three seeds would show": all(
+            over_seeds(ARMS["compared"], measure).value < over_seeds(ARMS["without"], measure).high
+            for measure in ("masked", "library")
+        ),
+        "NSP does not teach which sentence is first": over_seeds(ARMS["compared"], "order").low < 0.5,
+    },
+)
+# %% [markdown] lang="en" name="general-verdict" claim="2.3a"
+# **Claim 2.3a, its part for MLM and NSP.** For hidden words it holds: states that were trained only to guess them answer two other
+# questions better than untrained ones, and one of them better than the identity of the token can. Had the control task been as easy as the
+# task in the last layer, or the untrained network as good, it would have failed. For NSP, nothing general was seen here beyond
+# what hidden words had brought already. CLM and the three side by side: chapters 6 and 8.
+# %% [markdown] lang="zh" of="892792aa"
+# **论断 2.3a（MLM 和 NSP 部分）。** 对遮蔽词元，它成立：只为猜词而训练的状态，回答另外两个问题都比未训练的好，其中一个还好过词元身份本身所能做到的。
+# 假如在最后一层对照任务和真任务一样容易，或者未训练的网络一样好，它就不成立。至于 NSP，这里没有看到它在遮蔽词元之外带来什么通用的东西。
+# CLM，以及三者的并排比较，见第 6 章和第 8 章。
+# %% [markdown] lang="en" name="device"
+# ## On your GPU, if there is one
+#
+# The course's encoder gives the same scores there, up to the rounding of float32.
+# %% [markdown] lang="zh" of="55989426"
+# ## 有 GPU 就用 GPU
+#
+# 课程编码器在 GPU 上给出同样的分数，只差 float32 的舍入误差。
+# %% name="device-check" tags=["device"]
+with torch.no_grad():
+    on_cpu = trained(exam.tokens[:2])
+    there = runtime.device()
+    elsewhere = trained.to(there)(exam.tokens[:2].to(there)).cpu()
+    trained.cpu()
+assert (elsewhere - on_cpu).abs().max() < 1e-3
+# %% [markdown] lang="en" name="end"
+# ## Back to the question
+#
+# Why is "read everything, say everything" no exam? Because the answer lies on the desk. Hide a part, and the only way to pass is to
+# learn what usually stands between what is left: first how frequent words are, then their neighbours, and in the end, as the
+# probe showed, what role a word plays, although nobody had asked for that. How much to hide is a trade: questions against context.
+#
+# **Limits.** The holes of one pass are guessed *independently*: for "[MASK] [MASK]" the network may bet on one half of "New York" and
+# the other half of "Los Angeles". There is no probability of a whole text in it, so it cannot write one word after the other as
+# chapter 6 does. The numbers here belong to small networks, to one corpus, and to short training; that the order of
+# the rules and rates is the same for large ones does not follow. The NSP test went on from a network that already knew much.
+#
+# **Sources.** [Devlin et al. 2018](https://arxiv.org/abs/1810.04805) (BERT: 80/10/10, NSP; ablations in section 5.1 and appendix C.2);
+# [Liu et al. 2019](https://arxiv.org/abs/1907.11692) (RoBERTa, without NSP); [Wettig et al. 2022](https://arxiv.org/abs/2202.08005) (should
+# you mask 15 %?); [Hewitt and Liang 2019](https://arxiv.org/abs/1909.03368) (control tasks);
+# [Salazar et al. 2019](https://arxiv.org/abs/1910.14659) (pseudo-perplexity); [Warner et al. 2024](https://arxiv.org/abs/2412.13663) (ModernBERT).
+#
+# **Next:** [the exercises of this chapter](exercises.en.ipynb), then chapter 6, which hides the future instead.
+# %% [markdown] lang="zh" of="6d6828fe"
+# ## 回到开头的问题
+#
+# “全部读进来，全部说出去”为什么算不上考试？因为答案就摆在桌上。盖住一部分，要想及格，就只能去学剩下的内容之间通常是什么：
+# 先是词的常见程度，再是左邻右舍，最后，正如探针所显示的，是一个词扮演的角色，尽管从来没有人问过这个。盖住多少，是题目数量与上下文之间的取舍。
+#
+# **局限。** 同一遍里的各个空是*互相独立地*猜的：对“[MASK] [MASK]”，网络可能一半押“New York”，另一半押“Los Angeles”。
+# 它里面没有整段文本的概率，所以不能像第 6 章那样一个词接一个词地写。这里的数字属于小网络、一个语料库和短时间的训练；
+# 各种规则、各种比例的名次在大模型上是否相同，不能由此推出。NSP 的试验是从一个已经懂得很多的网络出发的。
+#
+# **文献。** [Devlin 等人（2018）](https://arxiv.org/abs/1810.04805)（BERT：80/10/10、NSP；消融实验见第 5.1 节和附录 C.2）；
+# [Liu 等人（2019）](https://arxiv.org/abs/1907.11692)（RoBERTa，去掉了 NSP）；[Wettig 等人（2022）](https://arxiv.org/abs/2202.08005)（该不该遮 15 %？）；
+# [Hewitt 和 Liang（2019）](https://arxiv.org/abs/1909.03368)（对照任务）；[Salazar 等人（2019）](https://arxiv.org/abs/1910.14659)（伪困惑度）；
+# [Warner 等人（2024）](https://arxiv.org/abs/2412.13663)（ModernBERT）。
+#
+# **接下来：** 做[这一章的练习](exercises.zh.ipynb)，然后读第 6 章，那里盖住的是后面的内容。

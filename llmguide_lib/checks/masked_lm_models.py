@@ -1,0 +1,207 @@
+"""The exercises of chapter 05 in which a model is asked: pseudo-perplexity, and what the course's encoder finds."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import course
+from ..corpora import documentation
+from ..corpora.storage import token_row
+from ..objectives import IGNORED, Masking
+from .registry import Case, Exercise, Misconception, entry
+
+EXPECTED = "a reader of this chapter, expected by its author and not met yet"
+MASK = 1
+
+# -- 3. pseudo-perplexity ---------------------------------------------------------------------------------------------
+
+
+def _toy_model(seed: int, vocab_size: int = 7) -> Callable[[Tensor], Tensor]:
+    """Scores from the token itself and its neighbours on both sides: a model that can be asked for any hole."""
+    generator = torch.Generator().manual_seed(seed)
+    itself, left, right = (
+        2 * torch.rand(vocab_size, vocab_size, generator=generator, dtype=torch.float64) - 1 for _ in range(3)
+    )
+    itself = itself + 3 * torch.eye(vocab_size, dtype=torch.float64)  # who sees a token, bets on it
+
+    def model(tokens: Tensor) -> Tensor:
+        own = itself[tokens]
+        before = F.pad(left[tokens], (0, 0, 1, 0))[:, :-1]
+        after = F.pad(right[tokens], (0, 0, 0, 1))[:, 1:]
+        return own + before + after
+
+    return model
+
+
+def _pseudo(
+    read: Callable[[Tensor, int], Tensor] | None = None,
+    mean: Callable[[Tensor], Tensor] | None = None,
+    row: Callable[[Tensor], Tensor] | None = None,
+) -> Callable[..., float]:
+    """Pseudo-perplexity in which one step may be replaced."""
+
+    def pseudo_perplexity(model: Callable[[Tensor], Tensor], tokens: Tensor, mask_id: int) -> float:
+        scores = model((read or _one_hole_each)(tokens, mask_id)).log_softmax(dim=-1)
+        places = torch.arange(len(tokens))
+        logs = (row or (lambda scores: scores[places, places]))(scores).gather(1, tokens[:, None])
+        return (mean or (lambda logs: (-logs.mean()).exp()))(logs).item()
+
+    return pseudo_perplexity
+
+
+def _one_hole_each(tokens: Tensor, mask_id: int) -> Tensor:
+    return tokens.expand(len(tokens), -1).masked_fill(torch.eye(len(tokens), dtype=torch.bool), mask_id)
+
+
+def _pseudo_case(seed: int, length: int) -> tuple:
+    tokens = torch.randint(2, 7, (length,), generator=torch.Generator().manual_seed(seed))
+    return _toy_model(seed + 100), tokens, MASK
+
+
+PSEUDO = Exercise(
+    name="pseudo",
+    points=3,
+    reference=_pseudo(),
+    cases=(
+        Case("hand", {"en": "A text of two tokens", "zh": "两个词元的文本"}, lambda: _pseudo_case(1, 2)),
+        Case("general", {"en": "A text of five tokens", "zh": "五个词元的文本"}, lambda: _pseudo_case(2, 5)),
+        Case("general", {"en": "A text of twelve tokens", "zh": "十二个词元的文本"}, lambda: _pseudo_case(3, 12)),
+        Case("edge", {"en": "A text of one token", "zh": "只有一个词元的文本"}, lambda: _pseudo_case(4, 1)),
+    ),
+    misconceptions=(
+        Misconception(
+            "nothing hidden",
+            _pseudo(read=lambda tokens, mask_id: tokens.expand(len(tokens), -1)),
+            {
+                "en": "Nothing is hidden: the model reads the token that it is asked for.",
+                "zh": "什么也没盖住：模型读得到要猜的词元。",
+            },
+            {"en": "Row t of the input has the mask at place t.", "zh": "输入的第 t 行，在位置 t 放掩码。"},
+            "https://github.com/huggingface/transformers/issues/37",
+        ),
+        Misconception(
+            "all hidden at once",
+            _pseudo(read=lambda tokens, mask_id: torch.full((len(tokens),) * 2, mask_id)),
+            {
+                "en": "All tokens are hidden at once: no context is left to guess from.",
+                "zh": "所有词元同时盖住了，没有上下文可供猜测。",
+            },
+            {"en": "One hole at a time; all other tokens stay.", "zh": "一次只盖一个，其余词元都保留。"},
+            EXPECTED,
+        ),
+        Misconception(
+            "holes stay open",
+            _pseudo(
+                read=lambda tokens, mask_id: tokens.expand(len(tokens), -1).masked_fill(
+                    torch.ones(len(tokens), len(tokens), dtype=torch.bool).tril(), mask_id
+                )
+            ),
+            {
+                "en": "Holes made earlier are still open when the next one is asked.",
+                "zh": "问下一个空的时候，前面的空还没有填回去。",
+            },
+            {"en": "Start from a fresh copy for every place.", "zh": "每个位置都从一份新的副本开始。"},
+            EXPECTED,
+        ),
+        Misconception(
+            "mean of probabilities",
+            _pseudo(mean=lambda logs: 1 / logs.exp().mean()),
+            {
+                "en": "The probabilities are averaged, not their logarithms.",
+                "zh": "平均的是概率，而不是概率的对数。",
+            },
+            {"en": "exp of minus the mean of log p.", "zh": "应当是：对 log p 取平均，取负，再取指数。"},
+            EXPECTED,
+        ),
+        Misconception(
+            "a sum",
+            _pseudo(mean=lambda logs: (-logs.sum()).exp()),
+            {"en": "The logarithms are added up, not averaged.", "zh": "对数是加起来的，没有取平均。"},
+            {"en": "A longer text must not be worse for being long.", "zh": "文本不应当因为更长就显得更差。"},
+            EXPECTED,
+        ),
+        Misconception(
+            "still a loss",
+            _pseudo(mean=lambda logs: -logs.mean()),
+            {
+                "en": "This is the mean surprise; the exponential is missing.",
+                "zh": "这是平均的意外程度，还差一步指数。",
+            },
+            {"en": "Perplexity = exp(mean surprise).", "zh": "困惑度 = exp(平均意外程度)。"},
+            EXPECTED,
+        ),
+        Misconception(
+            "the first row",
+            _pseudo(row=lambda scores: scores[0]),
+            {
+                "en": "All scores are taken from the row whose first token is hidden.",
+                "zh": "所有分数都取自第一个词元被盖住的那一行。",
+            },
+            {"en": "Place t is asked in row t: the diagonal.", "zh": "位置 t 要在第 t 行里取，也就是对角线。"},
+            EXPECTED,
+        ),
+    ),
+)
+
+# -- 6. measure -------------------------------------------------------------------------------------------------------
+
+LIBRARIES = ("networkx", "jinja2")
+
+
+@functools.cache
+def _found() -> dict[str, list[float]]:
+    """What the course encoder gets right of 32 held-out windows: of the hidden tokens at three rates, and of all."""
+    model, tokenizer = course.load("bert")
+    row = token_row([document.text for document in documentation("test", LIBRARIES)], tokenizer)
+    windows = row[: 32 * 256].view(32, 256).long()
+    hidden, everywhere = [], []
+    for rate in (0.15, 0.5, 0.9):
+        rule = Masking(rate, MASK, tokenizer.vocab_size, special=tuple(range(5)), shares=(1, 0))
+        batch = rule(windows, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            guessed = torch.cat([model(part).argmax(dim=-1) for part in batch.tokens.split(8)])
+        hidden.append((guessed == batch.targets)[batch.targets != IGNORED].double().mean().item())
+        everywhere.append((guessed == windows).double().mean().item())
+    return {"hidden": hidden, "everywhere": everywhere}
+
+
+def _place(number: int) -> tuple[int]:
+    """A place of the list. What is right is measured here, before the clock of the answer runs."""
+    _found()
+    return (number,)
+
+
+MEASURE = Exercise(
+    name="measure",
+    points=2,
+    reference=lambda: _found()["hidden"],
+    ask=lambda answer, arguments: entry(answer() if callable(answer) else answer, arguments),
+    tolerance=0.06,
+    cases=(
+        Case("few", {"en": "With 15 % hidden", "zh": "盖住 15 % 时"}, lambda: _place(0)),
+        Case("half", {"en": "With 50 % hidden", "zh": "盖住 50 % 时"}, lambda: _place(1)),
+        Case("most", {"en": "With 90 % hidden", "zh": "盖住 90 % 时"}, lambda: _place(2)),
+    ),
+    misconceptions=(
+        Misconception(
+            "all tokens counted",
+            lambda: _found()["everywhere"],
+            {
+                "en": "Tokens that nobody asked for were counted too: those the network only had to copy.",
+                "zh": "没有提问的词元也算进去了：那些只要照抄就行。",
+            },
+            {"en": "Look only where targets != -100.", "zh": "只看 targets != -100 的位置。"},
+            EXPECTED,
+        ),
+        Misconception(
+            "wrong ones counted",
+            lambda: [1 - share for share in _found()["hidden"]],
+            {"en": "These are the shares of wrong answers.", "zh": "这是答错的比例。"},
+            {"en": "== where you have !=?", "zh": "是不是把 == 写成了 !=？"},
+            EXPECTED,
+        ),
+    ),
+)
