@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from llmguide_lib import course, files, runtime, training  # noqa: E402
 from llmguide_lib.corpora import documentation  # noqa: E402
 from llmguide_lib.corpora.storage import token_row  # noqa: E402
-from llmguide_lib.corpora.tasks import Classified, SentencePair, consecutive_sentences, which_library  # noqa: E402
+from llmguide_lib.tasks.views import Classified, SentencePair, consecutive_sentences, which_library  # noqa: E402
 from llmguide_lib.evaluation import masked_accuracy  # noqa: E402
 from llmguide_lib.models import ModernBERT, ModernBERTConfig  # noqa: E402
 from llmguide_lib.objectives import MaskedTokens, Masking, Windows, masked_cross_entropy  # noqa: E402

@@ -896,7 +896,7 @@ figure = curves(
 # 编码器保持冻结，把它最终状态的平均值交给线性探针，探针用 350 段有标签的文本来拟合。对手用同样的探针：一个是从未训练过的编码器的状态，
 # 一个是文本中各词元的计数，完全不用网络。每个探针受多大的约束（惩罚项），用另外 140 段文本分别挑选。
 # %% name="transfer-measure" tags=["measured"]
-from llmguide_lib.corpora.tasks import which_library
+from llmguide_lib.tasks import which_library
 
 asked_for = [*which_library("train")[:490], *which_library("validation")[:350]]  # 350 to fit, 140 to tune, 350 to test
 libraries = sorted({example.label for example in asked_for})
