@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from llmguide_lib import course, files, runtime, training  # noqa: E402
 from llmguide_lib.corpora import documentation  # noqa: E402
 from llmguide_lib.corpora.storage import token_row  # noqa: E402
-from llmguide_lib.tasks.views import Classified, SentencePair, consecutive_sentences, which_library  # noqa: E402
 from llmguide_lib.evaluation import masked_accuracy  # noqa: E402
 from llmguide_lib.models import ModernBERT, ModernBERTConfig  # noqa: E402
 from llmguide_lib.objectives import MaskedTokens, Masking, Windows, masked_cross_entropy  # noqa: E402
 from llmguide_lib.runs.recipes import SPECIAL_TOKENS, VOCAB_SIZE  # noqa: E402
+from llmguide_lib.tasks.views import Classified, SentencePair, consecutive_sentences, which_library  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent.parent / "llmguide_lib" / "data" / "runs" / "masking.json"
 SEEDS = (0, 1, 2)

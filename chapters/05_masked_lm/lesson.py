@@ -32,16 +32,14 @@
 # %% name="imports"
 import dataclasses
 import importlib.util
-import json
 import math
 import re
-from importlib import resources
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from llmguide_lib.notebook import decide, difference, show
+from llmguide_lib.notebook import decide, difference, recorded, show
 
 torch.set_default_dtype(torch.float64)
 # %% [markdown] lang="en" name="idea"
@@ -368,12 +366,6 @@ records = train(fresh, recipe.batches(rows["train"]), config, loss=recipe.loss)
 # 你这次训练的损失，单位是每个被遮住的词元多少 nat；每个点是十步的平均。
 # %% name="live-plot" tags=["free"]
 from llmguide_lib.plots import curves
-
-
-def recorded(name):
-    """The record of a long run or benchmark that the package ships."""
-    return json.loads(resources.files("llmguide_lib").joinpath(f"data/runs/{name}.json").read_text(encoding="utf-8"))
-
 
 long_run = recorded("bert-course")
 points = [row for row in long_run["curve"] if "loss" in row]
