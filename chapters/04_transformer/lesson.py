@@ -826,3 +826,277 @@ figure = curves(live, range(10, 301, 10), xlabel="step", ylabel="loss (nats per 
 # Trained just now, one seed, the learning rate 0.004 for all four: the loss over the steps.
 # %% [markdown] lang="zh" of="0"
 # 刚刚训练出来的四条曲线，一个随机种子，学习率都是 0.004：损失随步数的变化。
+# %% name="warm-up-check"
+for arm, losses in live.items():  # the live run lies inside the spread of the recorded ones, with some room
+    seen = finals[arm][RATE]
+    assert min(seen) - 0.2 < sum(losses[-5:]) / 5 < max(seen) + 0.2, arm
+best = {arm: min(sum(values) / 3 for values in by_rate.values()) for arm, by_rate in finals.items()}
+# WARMUP-ASSERTS
+torch.set_default_dtype(torch.float64)
+# %% [markdown] lang="en" name="warm-up-read"
+# WARMUP-EN
+# %% [markdown] lang="zh" of="0"
+# WARMUP-ZH
+# %% [markdown] lang="en" name="time"
+# ## What keeps gradients alive: time
+#
+# The rival of 2017 was the **recurrent network** (RNN): it reads word by word and keeps what it knows in one state, $h_t = \tanh(W x_t + U h_{t-1})$. A word that stood 127 words ago has
+# come through 127 products with $U$: for the gradient, that is a network 127 layers deep. In a Transformer every word is one layer away from every other.
+#
+# Four networks with random weights, all of width 32; the question is how strongly the output at the last position depends on the input $d$ positions earlier. The LSTM is an RNN with gates; with a bias of 3
+# its forget gate is open 95 percent at the start.
+# %% [markdown] lang="zh" of="0"
+# ## 是什么让梯度活着：时间方向
+#
+# 2017 年的对手是**循环神经网络**（RNN）：它一个词一个词地读，把知道的一切都放在一个状态里，$h_t = \tanh(W x_t + U h_{t-1})$。127 个词以前的那个词，要连乘 127 次 $U$ 才到得了这里：
+# 对梯度来说，这就是一个 127 层深的网络。而在 Transformer 里，任何两个词之间只隔一层。
+#
+# 取四个权重随机的网络，宽度都是 32，看最后一个位置的输出对 $d$ 个位置之前的输入有多敏感。LSTM 是带门的 RNN；遗忘门的偏置取 3 时，一开始这扇门开着 95%。
+# %% name="time-measure"
+def recurrent(kind, seed, bias=0.0):
+    """A recurrent layer of width 32; ``bias`` is the forget gate's."""
+    layer = fill(kind(32, 32, batch_first=True), seed)
+    if kind is nn.LSTM:
+        layer.bias_hh_l0.data[32:64] = bias  # PyTorch's order of gates: input, forget, cell, output
+    return lambda x: layer(x)[0]
+
+
+def blocks_of(seed):
+    blocks = stack(pre_norm, num_layers=2, seed=seed)
+
+    def run(x):
+        for block in blocks:
+            x = block(x)
+        return x
+
+    return run
+
+
+def through_time(network, seed, length=128):
+    """Gradient of the last output at the input d positions earlier, mean of 8 texts, relative to d = 1."""
+    x = draw(8, length, 32, seed=seed + 70).requires_grad_()
+    last = network(x)[:, -1]
+    (last * draw(*last.shape, seed=seed + 80)).sum().backward()
+    arriving = x.grad.norm(dim=-1).mean(dim=0).flip(0)
+    return arriving / arriving[1]
+
+
+networks = {
+    "RNN": lambda seed: recurrent(nn.RNN, seed),
+    "LSTM": lambda seed: recurrent(nn.LSTM, seed),
+    "LSTM, bias 3": lambda seed: recurrent(nn.LSTM, seed, bias=3.0),
+    "Transformer": blocks_of,
+}
+felt = {name: torch.stack([through_time(make(seed), seed) for seed in range(5)]) for name, make in networks.items()}
+print("gradient over 127 positions relative to one position: smallest and largest of 5 seeds")
+for name, grads in felt.items():
+    print(f"{name:14} {grads[:, 127].min():8.0e} {grads[:, 127].max():8.0e}")
+# %% name="time-plot" tags=["free"]
+distances = list(range(1, 128))
+figure = curves(
+    {name: grads.log().mean(dim=0).exp()[1:].tolist() for name, grads in felt.items()},
+    distances,
+    xlabel="positions between input and output",
+    ylabel="gradient relative to one position",
+    log="y",
+)
+# %% [markdown] lang="en" role="caption"
+# How strongly the last output depends on inputs further and further back (geometric mean of five seeds, logarithmic axis). In the RNN and the usual LSTM the gradient dies
+# exponentially with the distance; in an LSTM that begins with its forget gate open, and in the Transformer, it does not.
+# %% [markdown] lang="zh" of="0"
+# 最后一个输出对越来越远的输入有多敏感（五个随机种子的几何平均，对数刻度）。在 RNN 和普通的 LSTM 里，梯度随距离指数衰减；在遗忘门一开始就打开的 LSTM 和 Transformer 里则没有。
+# %% name="time-verdict"
+rnn, lstm, opened, transformer = (felt[name][:, 127] for name in networks)
+decide(
+    "2.2c",
+    {
+        "over time: an RNN's gradient vanishes": bool((rnn < 1e-10).all()),
+        "over time: a Transformer's does not": bool((transformer > 0.05).all() and (transformer < 20).all()),
+        "over depth: with norm and residual it does not": all(
+            bool((ratio[name] > 0.05).all() and (ratio[name] < 50).all()) for name in ("post_norm", "pre_norm")
+        ),
+    },
+    limits={
+        "over depth: vanishes without residual and norm": bool((ratio["neither"] < 1e-3).all()),
+        "over depth: explodes with the residual alone": bool((ratio["residual_only"] > 1e5).all()),
+        "an RNN with open gates keeps it too": bool((opened > 0.05).all()),
+    },
+)
+# %% [markdown] lang="en" claim="2.2c"
+# **The guide's claim 2.2c**, that without recurrence there are no vanishing or exploding gradients, is right about time: there, products over many steps are gone. But depth is a
+# sequence too, and there the residual *and* the norm do the work, not the missing recurrence; without them a Transformer vanishes or explodes like any deep network. Nor is recurrence
+# as such to blame: open gates, which are a residual road through time, keep an RNN's gradient alive. Had the Transformer's gradient fallen with the distance, or had 24 blocks without
+# residual and norm kept theirs, the verdict would have been another one. All this is measured with random weights, as at the start of training.
+# %% [markdown] lang="zh" of="0"
+# **指南的说法 2.2c**：没有循环结构，就没有梯度消失或爆炸。就时间方向而言，它说得对：许多步的连乘没有了。但深度也是一个序列，在那里起作用的是残差*和*归一化，而不是“没有循环”；
+# 缺了它们，Transformer 和任何深层网络一样会消失或爆炸。循环本身也不是罪魁祸首：打开的门等于在时间方向上修了一条残差路，RNN 的梯度同样能活下来。
+# 假如 Transformer 的梯度随距离下降，或者 24 个块没有残差和归一化也能保住梯度，结论就会不同。以上都是用随机权重测的，相当于训练刚开始的时候。
+# %% [markdown] lang="en" name="parallel"
+# ## Parallel over time
+#
+# The other complaint about RNNs: they cannot begin with word 100 before word 99 is done. How many steps must wait for each other, for $T$ words and $L$ layers?
+#
+# | | training on a text | writing a text |
+# |---|---|---|
+# | RNN | $T + L - 1$ | $T \cdot L$ |
+# | Transformer | $L$ | $T \cdot L$ |
+#
+# In training all words are known, so a Transformer treats them as the rows of one matrix. In writing they are not: the next word must be there before the one after it can be
+# asked for, whatever the architecture. The table promises a lot; a clock tells what is left of it *on this machine*. Two Transformer blocks have $24 D^2$ weights, three LSTM layers as well.
+# %% [markdown] lang="zh" of="0"
+# ## 沿时间并行
+#
+# 对 RNN 的另一个抱怨是：第 99 个词没算完，第 100 个词就不能开始。对 $T$ 个词、$L$ 层，有多少步必须一个等一个？
+#
+# | | 用一段文字训练 | 写一段文字 |
+# |---|---|---|
+# | RNN | $T + L - 1$ | $T \cdot L$ |
+# | Transformer | $L$ | $T \cdot L$ |
+#
+# 训练时所有的词都已知，Transformer 就把它们当作一个矩阵的各行一起算。写的时候不行：不管什么架构，总要先有下一个词，才能问再下一个。
+# 表格许诺了很多，*在这台机器上*还剩多少，要看表。两个 Transformer 块有 $24 D^2$ 个权重，三层 LSTM 也是。
+# %% [markdown] lang="en" name="guess-parallel" role="prediction"
+# **Predict** for your machine, at equal parameters ($D = 256$): which trains faster on one text of 256 words? On sixteen such texts at once? And which writes the next word faster, after 32 words, and after 4,096?
+# %% [markdown] lang="zh" of="0"
+# **先预测**：在你的机器上，参数量相等（$D = 256$），用一段 256 个词的文字训练，谁更快？同时用十六段呢？写下一个词，前面有 32 个词时谁更快？有 4096 个词时呢？
+# %% name="parallel-measure" tags=["measured"]
+import time
+
+from llmguide_lib.attention import KVCache
+
+torch.set_default_dtype(torch.float32)
+torch.manual_seed(0)
+WIDTH = 256
+transformer_blocks = nn.ModuleList(
+    EncoderBlock(
+        MultiHeadAttention(WIDTH, num_heads=4, core=causal_attention),
+        FeedForward(WIDTH, 4 * WIDTH, nn.ReLU()),
+        LayerNorm(WIDTH),
+        LayerNorm(WIDTH),
+    )
+    for _ in range(2)
+)
+lstm_layers = nn.LSTM(WIDTH, WIDTH, num_layers=3, batch_first=True)
+
+
+def forward_pass(model, x, cache=None):
+    if isinstance(model, nn.LSTM):
+        return model(x)[0]
+    for layer, block in enumerate(model):
+        x = block(x, None, cache, layer)
+    return x
+
+
+def fastest(tasks, repeats):
+    """Milliseconds of each task, the best of several tries in turns: what else the machine does only makes it slower."""
+    times = {name: [] for name in tasks}
+    for _ in range(repeats + 1):  # the first one warms up
+        for name, task in tasks.items():
+            begun = time.perf_counter()
+            task()
+            times[name].append(1000 * (time.perf_counter() - begun))
+    return {name: min(taken[1:]) for name, taken in times.items()}
+
+
+models = {"Transformer": transformer_blocks, "LSTM": lstm_layers}
+training_ms = {}
+for texts, length in ((1, 64), (1, 256), (16, 64), (16, 256)):
+    x = torch.randn(texts, length, WIDTH)
+    tasks = {name: lambda model=model, x=x: forward_pass(model, x).sum().backward() for name, model in models.items()}
+    training_ms[texts, length] = fastest(tasks, repeats=8 if texts == 1 else 3)
+
+writing_ms = {}
+with torch.no_grad():
+    state, word = lstm_layers(torch.randn(1, 8, WIDTH))[1], torch.randn(1, 1, WIDTH)
+    for length in (32, 512, 4096):
+        cache = KVCache(num_layers=2, max_seq_len=length + 100)
+        forward_pass(transformer_blocks, torch.randn(1, length, WIDTH), cache)
+        tasks = {
+            "Transformer": lambda cache=cache: forward_pass(transformer_blocks, word, cache),
+            "LSTM": lambda: lstm_layers(word, state),
+        }
+        writing_ms[length] = fastest(tasks, repeats=40)
+show(parameters=[sum(p.numel() for p in model.parameters()) for model in models.values()])
+print("training, ms per step       Transformer   LSTM")
+for (texts, length), taken in training_ms.items():
+    print(f"{texts:3} texts of {length:4} words {taken['Transformer']:14.1f} {taken['LSTM']:7.1f}")
+print("writing, ms per word")
+for length, taken in writing_ms.items():
+    print(f"after {length:5} words        {taken['Transformer']:14.2f} {taken['LSTM']:7.2f}")
+# %% name="parallel-verdict"
+def advantage(taken):
+    """How many times the LSTM needs the Transformer's time."""
+    return taken["LSTM"] / taken["Transformer"]
+
+
+torch.set_default_dtype(torch.float64)
+decide(
+    "2.2b",
+    {
+        "training on one text: faster than an LSTM of equal size": advantage(training_ms[1, 64]) > 1.1,
+    },
+    limits={
+        "much less so with sixteen texts at once": advantage(training_ms[16, 256]) < advantage(training_ms[1, 64]),
+        "writing: a word takes longer the longer the text": writing_ms[4096]["Transformer"]
+        > 1.3 * writing_ms[32]["Transformer"],
+        "which an LSTM's does not": writing_ms[4096]["LSTM"] < 1.5 * writing_ms[32]["LSTM"],
+    },
+)
+# %% [markdown] lang="en" claim="2.2b"
+# **The guide's claim 2.2b**, that parallelism makes the Transformer efficient, holds where there is something to do in parallel. With one text, the LSTM multiplies its matrices by one vector after the other and
+# must fetch all weights for each; the Transformer does it once for the whole text. With sixteen texts at once the LSTM has sixteen rows to multiply, and on a processor with few cores its disadvantage shrinks or is gone: the *work*
+# is the same, only the *waiting* differs, and waiting costs most where thousands of units could work at the same time, on a GPU. While writing there is nothing to do in parallel, and the text read so far must be looked through for every word. Had the LSTM
+# trained faster on one text, the verdict would have been the opposite.
+# %% [markdown] lang="zh" of="0"
+# **指南的说法 2.2b**：并行使 Transformer 高效。有东西可以并行做的时候，它成立。只有一段文字时，LSTM 的矩阵一次只乘一个向量，每次都要把全部权重取一遍；Transformer 对整段文字只做一次。
+# 同时有十六段时，LSTM 一次能乘十六行，在核心不多的处理器上，它的劣势就缩小甚至消失了：*工作量*一样，差别只在*等待*；而等待代价最高的地方，是有成千上万个单元可以同时干活的 GPU。
+# 写的时候没有什么可以并行，而且每写一个词都要把已有的文字查看一遍。假如用一段文字训练时 LSTM 更快，结论就会相反。
+# %% [markdown] lang="en" name="device"
+# ## On your GPU, if there is one
+#
+# The same blocks on the best device at hand; the result agrees with the CPU up to the rounding of float32.
+# %% [markdown] lang="zh" of="0"
+# ## 有 GPU 就用 GPU
+#
+# 同样的块放到可用的最快设备上运行，结果与 CPU 相差不超过 float32 的舍入误差。
+# %% name="device-check" tags=["device"]
+from llmguide_lib import runtime
+
+on_cpu = Llama(sizes).eval().float()
+expected = on_cpu(tokens)
+there = runtime.device()
+result = on_cpu.to(there)(tokens.to(there)).cpu()
+assert (result - expected).abs().max() < 1e-4
+# %% [markdown] lang="en" name="end"
+# ## Back to the question
+#
+# What happens if you stack only attention? All words become the same word. What the other parts are for, in one line each: the **residual** keeps what was there and gives the gradient a road;
+# the **norm** keeps the stream from growing; the **feed-forward layer** computes, where attention can only mix; the **mask** makes training on a whole text at once honest; **cross-attention** lets a
+# writer ask a reader.
+#
+# **Limits.** All experiments here are small: eight blocks of width 32, 24 with random weights. What they show about warm-up agrees with Xiong et al. for models of the paper's size, but the learning rates at which it happens
+# do not carry over. Pre-norm has a price too, which small models do not show: its stream grows, so that late blocks change it little (Liu et al. 2020). And the RNNs here are those of 2014; recent ones train in parallel too.
+#
+# **Sources.** [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3 (the whole model), 5.3 (warm-up);
+# [Dong et al. 2021](https://arxiv.org/abs/2103.03404) (attention alone collapses); [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) (post-norm, pre-norm, warm-up);
+# [Liu et al. 2020](https://arxiv.org/abs/2004.08249) (why post-norm is hard to train); [Ba et al. 2016](https://arxiv.org/abs/1607.06450) and [Zhang and Sennrich 2019](https://arxiv.org/abs/1910.07467) (the norms);
+# [Shazeer 2020](https://arxiv.org/abs/2002.05202) (gates); [Ainslie et al. 2023](https://arxiv.org/abs/2305.13245) (grouped queries); [Kaplan et al. 2020](https://arxiv.org/abs/2001.08361), section 2.1 (6N);
+# [Pascanu et al. 2013](https://arxiv.org/abs/1211.5063) (vanishing and exploding gradients in RNNs).
+#
+# **Next:** [the exercises of this chapter](exercises.en.ipynb). Chapters 5 and 6 give these blocks something to learn.
+# %% [markdown] lang="zh" of="0"
+# ## 回到开头的问题
+#
+# 只叠注意力会怎么样？所有的词都变成同一个词。其他零件各有什么用，一句话一件：**残差**留住原有的东西，也给梯度一条路；**归一化**不让残差流越来越大；注意力只会混合，
+# **前馈层**负责计算；**掩码**让“一次用整段文字训练”不至于作弊；**交叉注意力**让写的一方能问读的一方。
+#
+# **局限。** 这里的实验都很小：八个宽度为 32 的块，24 个权重随机的块。关于预热的结论与 Xiong 等人在论文规模的模型上得到的一致，但出问题的学习率是多少，不能照搬。
+# 前归一化也有代价，小模型上看不出来：残差流越来越大，靠后的块就很难再改动它（Liu 等人 2020）。另外，这里的 RNN 是 2014 年的；近年来的 RNN 也能并行训练。
+#
+# **文献。** [Vaswani 等人（2017）](https://arxiv.org/abs/1706.03762) 第 3 节（整个模型）、第 5.3 节（预热）；
+# [Dong 等人（2021）](https://arxiv.org/abs/2103.03404)（只有注意力就会坍缩）；[Xiong 等人（2020）](https://arxiv.org/abs/2002.04745)（后归一化、前归一化与预热）；
+# [Liu 等人（2020）](https://arxiv.org/abs/2004.08249)（后归一化为什么难训练）；[Ba 等人（2016）](https://arxiv.org/abs/1607.06450)与 [Zhang 和 Sennrich（2019）](https://arxiv.org/abs/1910.07467)（两种归一化）；
+# [Shazeer（2020）](https://arxiv.org/abs/2002.05202)（门）；[Ainslie 等人（2023）](https://arxiv.org/abs/2305.13245)（分组查询）；[Kaplan 等人（2020）](https://arxiv.org/abs/2001.08361) 第 2.1 节（6N）；
+# [Pascanu 等人（2013）](https://arxiv.org/abs/1211.5063)（RNN 里的梯度消失与爆炸）。
+#
+# **接下来：** 做[这一章的练习](exercises.zh.ipynb)。第 5、6 章会让这些块真正学点东西。
