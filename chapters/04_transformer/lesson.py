@@ -60,19 +60,20 @@ def alike(x):
 
 layers = [fill(MultiHeadAttention(32, num_heads=4), seed) for seed in range(12)]
 replaced = added = draw(1, 10, 32, seed=1)
-print("layer  replaced   added")
+print("layer  replaced   added  growth")
 for number, layer in enumerate(layers, 1):
     replaced, added = layer(replaced).detach(), (added + layer(added)).detach()
     if number in (1, 2, 4, 8, 12):
-        show(f"{number:5} {alike(replaced[0]):9.4f} {alike(added[0]):7.4f}")
+        growth = added.norm() / draw(1, 10, 32, seed=1).norm()  # of the stream's length
+        show(f"{number:5} {alike(replaced[0]):9.4f} {alike(added[0]):7.4f} {growth:7.1f}")
 # %% [markdown] lang="en" name="collapse-read"
-# After two layers the ten words are one and the same vector: means of means of means. Whatever stood at position 3 is gone, and
+# After two layers the ten words point in nearly the same direction, after four there is no difference left: means of means of means. Whatever stood at position 3 is gone, and
 # no later layer can bring it back (Dong et al. 2021 prove that this happens doubly exponentially). Adding slows it down by a
 # lot, and does not stop it: what else is needed, we shall see.
 #
 # This chapter builds the block part by part, and for each part shows what goes wrong without it.
 # %% [markdown] lang="zh" of="0"
-# 只过了两层，十个词就变成了同一个向量：平均的平均的平均。第 3 个位置上原来是什么已经无从知道，后面哪一层都找不回来
+# 只过了两层，十个词的方向就几乎一样，四层之后再也看不出差别：平均的平均的平均。第 3 个位置上原来是什么已经无从知道，后面哪一层都找不回来
 # （Dong 等人 2021 年证明，这种坍缩是双重指数速度的）。改成相加以后慢了许多，但并没有停下：还缺什么，下面会看到。
 #
 # 这一章把这个块一件一件地搭起来，每一件都要让你看到：少了它会坏在哪里。
@@ -108,7 +109,7 @@ for number, layer in enumerate(layers, 1):
 # %% [markdown] lang="en" name="norms"
 # ## Normalisation
 #
-# If everybody adds, the stream grows: in the table above its vectors became about fifty times as long. A layer that read numbers of ever
+# If everybody adds, the stream grows: the last column of the table above says how many times as long its vectors became. A layer that read numbers of ever
 # different size could not do the same work at every depth. So bring every vector to a standard size first, each position by itself:
 #
 # $$\operatorname{LayerNorm}(x) = \gamma \odot \frac{x - \bar x}{\sqrt{\operatorname{Var}(x) + \epsilon}} + \beta \qquad\qquad \operatorname{RMSNorm}(x) = \gamma \odot \frac{x}{\sqrt{\overline{x^2} + \epsilon}}$$
@@ -122,7 +123,7 @@ for number, layer in enumerate(layers, 1):
 # %% [markdown] lang="zh" of="0"
 # ## 归一化
 #
-# 大家都往里加，流就越来越大：在上面那张表的最后，向量已经变长了约五十倍。如果每一层读到的数大小都不一样，就没法在每个深度做同样的工作。
+# 大家都往里加，流就越来越大：上面那张表的最后一列就是向量变长的倍数。如果每一层读到的数大小都不一样，就没法在每个深度做同样的工作。
 # 所以先把每个向量变成标准大小，各个位置各做各的：
 #
 # $$\operatorname{LayerNorm}(x) = \gamma \odot \frac{x - \bar x}{\sqrt{\operatorname{Var}(x) + \epsilon}} + \beta \qquad\qquad \operatorname{RMSNorm}(x) = \gamma \odot \frac{x}{\sqrt{\overline{x^2} + \epsilon}}$$
@@ -574,7 +575,7 @@ for name in ("gpt2", "gpt2-medium"):
     show(f"{name:12}", gpt_parameters(GPT_SIZES[name]), counted(GPT, GPT_SIZES[name]))
 for name in ("llama-3-8b", "qwen3-0.6b"):
     show(f"{name:12}", llama_parameters(LLAMA_SIZES[name]), counted(Llama, LLAMA_SIZES[name]))
-show(f"{'bert-base':12}", " " * 9, counted(BERT, BERT_SIZES["bert-base-uncased"]))
+show("bert-base, with its two heads", counted(BERT, BERT_SIZES["bert-base-uncased"]))
 # %% name="count-flops"
 small = GPTConfig(vocab_size=100, max_seq_len=64, d_model=32, num_heads=4, num_layers=2)
 counting = fill(GPT(small))
@@ -593,14 +594,13 @@ c = GPT_SIZES["gpt2"]
 show(attention_share=4 / 12, equal_from_T=2 * 12 * c.d_model**2 / (4 * c.d_model), six_D=6 * c.d_model)
 # %% [markdown] lang="en" name="count-read"
 # A third: the feed-forward layers, which nobody puts in a title, hold two thirds. And attention's own cost overtakes the matrices only
-# from $T = 6D$ on, 4608 tokens for GPT-2, which reads 1024 at most. "Attention is quadratic" is true, and for short texts not what you pay for. (The backward pass
-# costs a little less than twice the forward pass, because nothing has to be passed on below the embeddings.)
+# from $T = 6D$ on, 4608 tokens for GPT-2, which reads 1024 at most. "Attention is quadratic" is true, and for short texts not what you pay for.
 #
 # **Memory while generating.** Keys and values of earlier tokens are kept, not computed anew: $2 \cdot L \cdot G \cdot d_k$ numbers for each token, $G$ being the number
 # of key-value heads. Here grouped queries pay:
 # %% [markdown] lang="zh" of="0"
 # 三分之一：没人写进标题的前馈层占了三分之二。而注意力本身的计算量，要到 $T = 6D$ 才超过各个矩阵，对 GPT-2 来说是 4608 个词元，可它最多只读 1024 个。
-# “注意力是平方复杂度”没有错，但在短文本上，花钱的地方不是它。（反向的代价比前向的两倍略少，因为词嵌入下面不用再往回传了。）
+# “注意力是平方复杂度”没有错，但在短文本上，花钱的地方不是它。
 #
 # **生成时的内存。** 前面词元的键和值会保存下来，不重新计算：每个词元 $2 \cdot L \cdot G \cdot d_k$ 个数，$G$ 是键值头的个数。分组查询的好处就在这里：
 # %% name="count-cache"
@@ -815,28 +815,51 @@ def learn(model, warmup_steps, rate, seed):
     return train(model, NextToken(Windows(row, 32, 16, seed=seed)), config).curve("loss")[1]
 
 
-RATE, live, trained = 0.004, {}, {}
+RATE, live, trained = 0.002, {}, {}
 for residual in (post_norm, pre_norm):
     for warmup_steps in (0, 100):
         arm = f"{residual.__name__.replace('_', '-')}, warm-up {warmup_steps}"
-        trained[arm] = decoder(residual, seed=0)
-        live[arm] = learn(trained[arm], warmup_steps, RATE, seed=0)[:30]
+        trained[arm] = decoder(residual, seed=1)
+        live[arm] = learn(trained[arm], warmup_steps, RATE, seed=1)[:30]
 figure = curves(live, range(10, 301, 10), xlabel="step", ylabel="loss (nats per byte)", levels=record["counted"])
 # %% [markdown] lang="en" role="caption"
-# Trained just now, one seed, the learning rate 0.004 for all four: the loss over the steps.
+# Trained just now, one seed, the learning rate 0.002 for all four: the loss over the steps.
 # %% [markdown] lang="zh" of="0"
-# 刚刚训练出来的四条曲线，一个随机种子，学习率都是 0.004：损失随步数的变化。
+# 刚刚训练出来的四条曲线，一个随机种子，学习率都是 0.002：损失随步数的变化。
 # %% name="warm-up-check"
 for arm, losses in live.items():  # the live run lies inside the spread of the recorded ones, with some room
     seen = finals[arm][RATE]
     assert min(seen) - 0.2 < sum(losses[-5:]) / 5 < max(seen) + 0.2, arm
 best = {arm: min(sum(values) / 3 for values in by_rate.values()) for arm, by_rate in finals.items()}
-# WARMUP-ASSERTS
+post, post_warm, pre, pre_warm = finals.values()
+assert min(post[RATE]) > 3.0 > max(post_warm[RATE])  # post-norm without a warm-up stays with the frequencies,
+assert max(pre[RATE]) < 2.8 and abs(best["pre-norm, warm-up 0"] - best["pre-norm, warm-up 100"]) < 0.05  # pre-norm needs none,
+assert best["pre-norm, warm-up 0"] < best["post-norm, warm-up 100"] < best["post-norm, warm-up 0"]
+assert min(best.values()) > record["counted"]["bigram"]  # and so short a training does not beat counting pairs.
+# %% name="warm-up-alike" tags=["measured"]
+read = row[None, :32].long()
+with torch.no_grad():
+    states = {arm: alike(model.hidden(read)[0]).item() for arm, model in trained.items()}
+print("mean cosine between the final states of 32 positions")
+for arm, value in states.items():
+    show(f"{arm:22}", round(value, 3))
+# %% name="warm-up-alike-check"
+assert states["post-norm, warm-up 0"] > 0.9 > max(value for arm, value in states.items() if arm != "post-norm, warm-up 0")
 torch.set_default_dtype(torch.float64)
 # %% [markdown] lang="en" name="warm-up-read"
-# WARMUP-EN
+# Post-norm without a warm-up does not explode. It *stays where it is*: at the loss of the unigram model, for which it needs to read nothing. It has learned how frequent the bytes are, and the last table says why no more: whatever
+# stands in the text, all its positions end as nearly the same vector. That is the collapse from the top of this chapter, brought about by training. The first steps, taken at full rate while the
+# weights are still random, drive it there, and a gradient that is the same at all positions does not lead out. With a warm-up the same model at the same rate learns. Pre-norm learns either way, and at rates four times as large.
+#
+# Careful with the conclusion: at the smallest rate post-norm gets by without a warm-up too, and a warm-up does not save it at the largest ones. A warm-up widens the range of rates that work; pre-norm widens it more, and was better at its best rate. Deeper
+# post-norm models have a narrower range still. And none of the arms has beaten the model that counts pairs: 300 steps are for seeing how training begins, not for a good language model.
 # %% [markdown] lang="zh" of="0"
-# WARMUP-ZH
+# 后归一化没有预热，并不会爆炸，而是*停在原地*：损失停在 unigram 的水平，要达到这个水平，根本不用读文本。它只学会了每个字节有多常见；最后那张表说明了为什么学不到更多：不管文本里是什么，
+# 所有位置最后都变成几乎同一个向量。这正是本章开头的坍缩，只不过这次是训练造成的：最初几步在权重还是随机的时候就用了最大的学习率，把它推了进去，而各个位置都一样的梯度又带不出它来。
+# 有了预热，同一个模型用同样的学习率就学得会。前归一化则有没有预热都行，学习率大到四倍也行。
+#
+# 下结论要小心：学习率最小时，后归一化没有预热也过得去；学习率最大时，有预热也救不了它。预热拓宽了可用学习率的范围；前归一化拓得更宽，而且在各自最好的学习率下，结果也更好。后归一化的模型越深，这个范围越窄。
+# 还有，四种组合都没有胜过数字节对的模型：300 步只够看清训练怎样开始，不足以得到好的语言模型。
 # %% [markdown] lang="en" name="time"
 # ## What keeps gradients alive: time
 #

@@ -4,7 +4,7 @@
 export function parts(p) {
   const d = p.d_model;
   const f = p.d_ff;
-  const norm = times(p.norm_vectors, [["norm", d]]);
+  const norm = [["norm weight", d], ["norm bias", d]].slice(0, p.norm_vectors);
   const tables = [["tokens", p.vocab_size], ["positions", p.positions], ["segments", p.segments]];
   const forward = [...times(p.gated, [["gate_proj", d, f, "map"]]), ["up_proj", d, f, "map"], ["down_proj", f, d, "map"]];
   const kept = tables.filter(([, rows]) => rows).map(([name, rows]) => [name, rows, d, "table"]);
@@ -13,7 +13,7 @@ export function parts(p) {
     part("norm1", p.num_layers - 1 + p.first_norm, [], norm),
     attention(p),
     part("norm2", p.num_layers, [], norm),
-    part("feed_forward", p.num_layers, forward, times(p.bias, [["bias", f], ["bias", d]])),
+    part("feed_forward", p.num_layers, forward, times(p.bias, [["up_proj bias", f], ["down_proj bias", d]])),
     part("final_norm", p.final_norm, [], norm),
     head(p, norm),
   ];
@@ -26,9 +26,9 @@ function attention(p) {
   const shared = p.num_kv_heads * p.head_dim;
   const matrices = [["q_proj", d, width, "map"], ["k_proj", d, shared, "map"], ["v_proj", d, shared, "map"], ["out_proj", width, d, "map"]];
   const vectors = [
-    ...times(p.qkv_bias, [["bias", width], ["bias", shared], ["bias", shared]]),
-    ...times(p.bias, [["bias", d]]),
-    ...times(2 * p.head_norm, [["norm", p.head_dim]]),
+    ...times(p.qkv_bias, [["q_proj bias", width], ["k_proj bias", shared], ["v_proj bias", shared]]),
+    ...times(p.bias, [["out_proj bias", d]]),
+    ...times(p.head_norm, [["query_norm weight", p.head_dim], ["key_norm weight", p.head_dim]]),
   ];
   return part("attention", p.num_layers, matrices, vectors);
 }
@@ -41,9 +41,9 @@ function head(p, norm) {
     ...times(p.sentences, [["pooler", d, d, "map"], ["sentences", d, 2, "map"]]),
   ];
   const vectors = [
-    ...times(p.transform, [...norm, ["bias", p.vocab_size]]),
-    ...times(p.transform * p.bias, [["bias", d]]),
-    ...times(p.sentences, [["bias", d], ["bias", 2]]),
+    ...times(p.transform, [...norm, ["scores bias", p.vocab_size]]),
+    ...times(p.transform * p.bias, [["transform bias", d]]),
+    ...times(p.sentences, [["pooler bias", d], ["sentences bias", 2]]),
   ];
   return part("head", 1, matrices, vectors);
 }

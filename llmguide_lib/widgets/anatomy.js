@@ -74,7 +74,7 @@ function render({ model, el }) {
       "section",
       { class: "llm-explorer", "aria-label": say("title") },
       node("div", { class: "llm-controls" }, ...Object.values(controls).map((one) => one.element)),
-      node("div", { class: "llm-panes" }, panes.drawing, node("div", { "aria-live": "polite" }, panes.part, panes.whole)),
+      node("div", { class: "llm-panes" }, panes.drawing, node("div", { class: "llm-told", "aria-live": "polite" }, panes.part, panes.whole)),
     ),
   );
   return follow(model, NAMES, () => draw(model, say, controls, panes));

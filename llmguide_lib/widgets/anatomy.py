@@ -110,7 +110,8 @@ def parts(p: Plan) -> list[Part]:
     A matrix is (name, inputs, outputs, kind): "map" is multiplied with, "table" is looked up, "shared" is multiplied with and
     is another part's.
     """
-    d, f, norm = p["d_model"], p["d_ff"], [["norm", p["d_model"]]] * p["norm_vectors"]
+    d, f = p["d_model"], p["d_ff"]
+    norm = [["norm weight", d], ["norm bias", d]][: p["norm_vectors"]]
     tables = [["tokens", p["vocab_size"], d, "table"], ["positions", p["positions"], d, "table"],
               ["segments", p["segments"], d, "table"]]  # fmt: skip
     layers = p["num_layers"]
@@ -123,7 +124,7 @@ def parts(p: Plan) -> list[Part]:
             "feed_forward",
             layers,
             [["gate_proj", d, f, "map"]] * p["gated"] + [["up_proj", d, f, "map"], ["down_proj", f, d, "map"]],
-            [["bias", f], ["bias", d]] * p["bias"],
+            [["up_proj bias", f], ["down_proj bias", d]] * p["bias"],
         ),
         _part("final_norm", p["final_norm"], [], norm),
         _head(p, norm),
@@ -135,8 +136,9 @@ def _attention(p: Plan) -> Part:
     d, width, shared = p["d_model"], p["num_heads"] * p["head_dim"], p["num_kv_heads"] * p["head_dim"]
     matrices = [["q_proj", d, width, "map"], ["k_proj", d, shared, "map"], ["v_proj", d, shared, "map"],
                 ["out_proj", width, d, "map"]]  # fmt: skip
-    biases = [["bias", width], ["bias", shared], ["bias", shared]] * p["qkv_bias"] + [["bias", d]] * p["bias"]
-    return _part("attention", p["num_layers"], matrices, biases + [["norm", p["head_dim"]]] * 2 * p["head_norm"])
+    biases = [["q_proj bias", width], ["k_proj bias", shared], ["v_proj bias", shared]] * p["qkv_bias"]
+    norms = [["query_norm weight", p["head_dim"]], ["key_norm weight", p["head_dim"]]] * p["head_norm"]
+    return _part("attention", p["num_layers"], matrices, biases + [["out_proj bias", d]] * p["bias"] + norms)
 
 
 def _head(p: Plan, norm: list) -> Part:
@@ -144,8 +146,9 @@ def _head(p: Plan, norm: list) -> Part:
     transform = [["transform", d, d, "map"]] * p["transform"]
     sentences = [["pooler", d, d, "map"], ["sentences", d, 2, "map"]] * p["sentences"]
     scores = ["scores", d, p["vocab_size"], "shared" if p["tied"] else "map"]
-    vectors = (norm + [["bias", p["vocab_size"]]]) * p["transform"]
-    vectors = vectors + [["bias", d]] * p["transform"] * p["bias"] + [["bias", d], ["bias", 2]] * p["sentences"]
+    vectors = (norm + [["scores bias", p["vocab_size"]]]) * p["transform"]
+    vectors = vectors + [["transform bias", d]] * p["transform"] * p["bias"]
+    vectors = vectors + [["pooler bias", d], ["sentences bias", 2]] * p["sentences"]
     return _part("head", 1, [*transform, scores, *sentences], vectors)
 
 
