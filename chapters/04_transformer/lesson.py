@@ -7,7 +7,7 @@
 # a mask, and positions.
 #
 # What happens if you take the title at its word and stack *only* attention?
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="e19ad4b3"
 # ## 一个你现在还答不出的问题
 #
 # 有了注意力，每个词都能从其他任何一个词那里取东西（第 3 章）。一层注意力就是一次加权平均；那么叠上十二层，总该比一层懂得更多吧？
@@ -19,7 +19,7 @@
 # **Write down your guess.** Ten words, as ten random vectors, go through twelve layers of attention with random weights. How
 # similar are the ten vectors at the end: the mean cosine between two of them, from 0 (nothing in common) to 1 (the same direction)?
 # And if each layer's result is *added* to its input instead?
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="55afdae6"
 # **先写下你的猜测。** 十个词，即十个随机向量，依次通过十二层权重随机的注意力。最后这十个向量有多像？
 # 用两两之间余弦的平均值来衡量：0 表示毫无共同之处，1 表示方向完全相同。如果每一层的结果不是取代输入，而是*加到*输入上呢？
 # %% name="imports"
@@ -72,7 +72,7 @@ for number, layer in enumerate(layers, 1):
 # lot, and does not stop it: what else is needed, we shall see.
 #
 # This chapter builds the block part by part, and for each part shows what goes wrong without it.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="60438336"
 # 只过了两层，十个词的方向就几乎一样，四层之后再也看不出差别：平均的平均的平均。第 3 个位置上原来是什么已经无从知道，后面哪一层都找不回来
 # （Dong 等人 2021 年证明，这种坍缩是双重指数速度的）。改成相加以后慢了许多，但并没有停下：还缺什么，下面会看到。
 #
@@ -92,7 +92,7 @@ for number, layer in enumerate(layers, 1):
 # The right-hand side says it all: the end is a *sum* of what everybody wrote. A layer reads the stream, computes, and writes its
 # contribution; what it does not touch stays. And the derivative is $I + \partial f_l / \partial x$: a gradient has a road with nothing on it all
 # the way back to the first layer. Remember that $I$; this chapter ends with it.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="4728b8f5"
 # ## 残差流
 #
 # 不要取代，要相加。设 $x^{(0)}$ 是一段文字的词嵌入，$f_1, f_2, \dots$ 是各层：
@@ -120,7 +120,7 @@ for number, layer in enumerate(layers, 1):
 #
 # **By hand.** $x = (1, 3, 5, 7)$ has the mean 4 and the deviations $(-3, -1, 1, 3)$; their squares have the mean 5, and $\sqrt 5 = 2.236$. LayerNorm gives
 # $(-1.342, -0.447, 0.447, 1.342)$. The squares of $x$ itself have the mean 21, and $\sqrt{21} = 4.583$: RMSNorm gives $(0.218, 0.655, 1.091, 1.528)$.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="0244d4b9"
 # ## 归一化
 #
 # 大家都往里加，流就越来越大：上面那张表的最后一列就是向量变长的倍数。如果每一层读到的数大小都不一样，就没法在每个深度做同样的工作。
@@ -161,7 +161,7 @@ for norm in (library, torchs):
 show(library=difference(my_rms_norm(x, gain), library(x)), torch=difference(library(x), torchs(x)))
 # %% [markdown] lang="en" name="guess-invariant" role="prediction"
 # **Predict.** Which of the two gives the same result when all numbers of $x$ are multiplied by ten? When ten is added to all of them?
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="d30daf68"
 # **先预测。** 把 $x$ 的所有数都乘以十，这两种归一化哪一种结果不变？都加上十呢？
 # %% name="norms-invariant"
 tiny_eps = 1e-15  # so that it does not disturb
@@ -170,7 +170,7 @@ for name, norm in (("LayerNorm", LayerNorm(16, tiny_eps)), ("RMSNorm", RMSNorm(1
 # %% [markdown] lang="en" name="norms-read"
 # Both forget the *length* of a vector and keep its direction. LayerNorm also forgets what all $D$ numbers have in common. That
 # RMSNorm works as well tells us that the second was not what mattered.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="3a5f93ec"
 # 两者都忘掉向量的*长度*，保留方向。LayerNorm 还会忘掉 $D$ 个数共有的部分。RMSNorm 效果也一样好，说明真正要紧的不是后者。
 # %% [markdown] lang="en" name="feed-forward"
 # ## The feed-forward layer
@@ -185,7 +185,7 @@ for name, norm in (("LayerNorm", LayerNorm(16, tiny_eps)), ("RMSNorm", RMSNorm(1
 # $$\operatorname{GatedFF}(x) = W_2 \bigl(\operatorname{SiLU}(W_g x) \odot W_1 x\bigr), \qquad \operatorname{SiLU}(u) = u \cdot \sigma(u) = \frac{u}{1 + e^{-u}}$$
 #
 # $\odot$ multiplies number by number: where the gate is near 0, nothing passes. Three matrices instead of two, so $F = \tfrac83 D$ costs the same.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="218acba5"
 # ## 前馈层
 #
 # 注意力在位置之间搬运信息，但搬来的东西只是*平均*。第二个子层则在每个位置上各自算出新东西，各处用同样的权重：
@@ -230,7 +230,7 @@ show(positions_that_notice_a_change_at_3=moved.nonzero().flatten().tolist())
 #
 # Pre-norm leaves the sum alone: the 4 and the 2 are still in the 7 and the 0. Post-norm squashes the stream itself after every sublayer:
 # the road with nothing on it now has a toll gate at every step. That looks like a detail; further down it decides whether a model learns at all.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="542773a1"
 # ## 归一化放在哪里
 #
 # 子层接入残差流有两种方式：
@@ -264,7 +264,7 @@ show(pre_norm=pre_norm(x, layer, norm)[0, 0].tolist(), post_norm=post_norm(x, la
 # ## The encoder block
 #
 # Attention, then feed-forward, each with its residual and its norm. That is all; in torch it is two lines:
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="447bdf92"
 # ## 编码器块
 #
 # 先注意力，再前馈，各带残差和归一化。就这些，用 torch 写出来是两行：
@@ -323,7 +323,7 @@ for residual in (post_norm, pre_norm):
 #   mask here, for the whole source is known.
 #
 # So a translation model is: source → encoder blocks → $E$; target so far → decoder blocks, each of which asks $E$ → scores for the next word.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="a15a985c"
 # ## 解码器块
 #
 # 编码器负责读，每个位置两边都能看。解码器要一个词一个词地写出另一段文字，所以有两点不同：
@@ -356,7 +356,7 @@ show(torch=difference(mine, theirs(x, source, tgt_mask=~causal_mask(5))))  # the
 # Six of each, embeddings in front, a matrix of scores behind: that is the model of 2017, `Seq2SeqTransformer` in this book's library. Its two
 # stacks must be `torch.nn.Transformer` if the weights are the same. One difference is worth knowing: PyTorch puts one more norm behind each
 # stack, which the paper does not have; we take it out.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="94a29473"
 # ## 整个 Transformer
 #
 # 编码器块和解码器块各叠六个，前面是词嵌入，后面是一个给出分数的矩阵，这就是 2017 年的模型，在本书的库里叫 `Seq2SeqTransformer`。
@@ -389,7 +389,7 @@ show(torch=equal_to_torch, scores=tuple(expected.shape))
 # Built as described. Does the mask really hide the future, through all layers? Change one word, and see who notices. First a later
 # word of the target, then a word of the source, then the same later word in a copy of the model whose decoder has no causal mask
 # (so that we know that this test *can* fail).
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="3b96e11c"
 # 结构与描述一致。那么掩码真的能隔着所有层挡住后面的词吗？改掉一个词，看谁会察觉。先改目标文本里靠后的一个词，再改源文本里的一个词，
 # 最后在一个解码器没有因果掩码的副本里改同一个靠后的词（这样才知道，这个检验*是会*失败的）。
 # %% name="whole-verdict"
@@ -426,7 +426,7 @@ decide(
 # %% [markdown] lang="en" claim="2.2a"
 # **The guide's claim 2.2a**, that encoder and decoder are built as described and that masking hides the future, is decided by copying
 # weights and by exchanging tokens. A difference from PyTorch's model, or one position before the exchanged token that moves, would have decided otherwise.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="495ac023"
 # **指南的说法 2.2a**：编码器和解码器的结构如文中所述，掩码能挡住后面的词。判断的办法是复制权重、替换词元。
 # 如果与 PyTorch 的模型有差别，或者被替换的词元之前有任何一个位置的输出动了，结论就会相反。
 # %% [markdown] lang="en" name="modern"
@@ -444,7 +444,7 @@ decide(
 # | a key-value head for each query head | **grouped queries**: several query heads share one | less to keep while generating |
 #
 # The whole block, with nothing but torch:
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="fec8cea5"
 # ## 现代的解码器
 #
 # 只续写一段文字的模型不需要源文本：去掉编码器和交叉注意力，解码器块就是带因果掩码的编码器块，这就是 GPT。
@@ -499,7 +499,7 @@ show(library=difference(mine, llama(tokens)))
 # And the one that everybody downloads? The next cell copies these weights into Hugging Face's `LlamaForCausalLM`, if the package
 # `transformers` is installed (the book does not need it; `pip install "llmguide[hub]"`). Both run in float32 here; the
 # library's tests compare them in float64, to $10^{-10}$.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="a9f309f3"
 # 那么大家下载使用的那个 Llama 呢？如果装了 `transformers`（本书并不依赖它；安装命令是 `pip install "llmguide[hub]"`），
 # 下一格会把这些权重复制到 Hugging Face 的 `LlamaForCausalLM` 里。这里两边都用 float32；本书的库在测试里用 float64 比较，误差小于 $10^{-10}$。
 # %% name="modern-hugging-face" tags=["free"]
@@ -526,7 +526,7 @@ llama = llama.double()
 # $$\text{FLOPs per token} \approx 2 N + 4\,L T D \qquad \text{training: three times that, since the backward pass costs twice the forward pass}$$
 #
 # Hence the famous $6N$ per token of training.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="02aa6685"
 # ## 数一数：参数、计算量、内存
 #
 # 这样一个模型有多大？算一个词元要多少代价？一切都由几个尺寸决定。不算偏置和归一化（远不到百分之一），一个经典的块有
@@ -542,7 +542,7 @@ llama = llama.double()
 # %% [markdown] lang="en" name="guess-share" role="prediction"
 # **Predict.** Of the parameters of GPT-2's blocks ($D = 768$, $F = 4D$), what share sits in attention, the part that gave the paper its title? And from
 # which length $T$ on does the attention part $4LTD$ cost more than all matrices of the blocks together?
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="47ee6133"
 # **先预测。** GPT-2 的各个块（$D = 768$，$F = 4D$）里，论文标题所说的注意力占参数的几成？长度 $T$ 从多少开始，注意力那一项 $4LTD$ 会超过块里所有矩阵的计算量？
 # %% name="count-check"
 from torch.utils.flop_counter import FlopCounterMode
@@ -598,7 +598,7 @@ show(attention_share=4 / 12, equal_from_T=2 * 12 * c.d_model**2 / (4 * c.d_model
 #
 # **Memory while generating.** Keys and values of earlier tokens are kept, not computed anew: $2 \cdot L \cdot G \cdot d_k$ numbers for each token, $G$ being the number
 # of key-value heads. Here grouped queries pay:
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="3fa7ec97"
 # 三分之一：没人写进标题的前馈层占了三分之二。而注意力本身的计算量，要到 $T = 6D$ 才超过各个矩阵，对 GPT-2 来说是 4608 个词元，可它最多只读 1024 个。
 # “注意力是平方复杂度”没有错，但在短文本上，花钱的地方不是它。
 #
@@ -611,7 +611,7 @@ for name, kv_heads in (("each head its own", c.num_heads), ("grouped, 8", c.num_
 # %% [markdown] lang="en" name="guess-anatomy" role="prediction"
 # **Predict, then look it up below.** You serve Llama 3 8B with 16 bits per number to 16 users at once, each with a text of 8,192 tokens. Which needs more memory: the
 # weights, or all those keys and values? And which block of BERT has the most parameters?
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="e37c92e6"
 # **先预测，再在下面查。** 你用每个数 16 位的 Llama 3 8B 同时服务 16 个用户，每人的文本有 8192 个词元。权重和所有这些键值，哪一个更占内存？BERT 里参数最多的是哪一块？
 # %% name="explore-anatomy" tags=["free"]
 from llmguide_lib.widgets import ModelAnatomy
@@ -620,7 +620,7 @@ ModelAnatomy("llama-3-8b")
 # %% [markdown] lang="en" role="caption"
 # Anatomy of a model at its published sizes. Choose a model, click a part (or reach it with the keyboard): its shapes, parameters and FLOPs, and below the
 # memory of weights and of keys and values for the chosen context, batch and precision.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="efbf67bf"
 # 按公布的尺寸画出的模型结构。选一个模型，点一个部件（也可以用键盘）：显示它的形状、参数量和计算量；下面是在所选长度、批大小和精度下，权重与键值缓存占用的内存。
 # %% [markdown] lang="en" name="answer-anatomy"
 # <details><summary>What you should have found</summary>
@@ -629,7 +629,7 @@ ModelAnatomy("llama-3-8b")
 # single part is the table of embeddings; only all twelve blocks together hold more.
 #
 # </details>
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="5ea31d8d"
 # <details><summary>你应该会发现</summary>
 #
 # 权重约占 15 GiB，16 段写满的文本的键值占 16 GiB，还要多一点；没有分组查询的话就是 64 GiB。BERT 里最大的单个部件是词嵌入表，要十二个块合起来才比它多。
@@ -644,7 +644,7 @@ ModelAnatomy("llama-3-8b")
 #
 # The guide says: without recurrence there are no vanishing or exploding gradients. So let us take 24 blocks without recurrence, with random weights, in five
 # versions, and measure the gradient that arrives at each depth.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="02d81d67"
 # ## 是什么让梯度活着：深度方向
 #
 # 回到残差流的那个 $I$。训练要改动第一层，靠的是穿过其余各层传回来的梯度。按链式法则，它是一个连乘积，每层一个因子：
@@ -654,7 +654,7 @@ ModelAnatomy("llama-3-8b")
 # %% [markdown] lang="en" name="guess-depth" role="prediction"
 # **Predict** for each of the five whether the gradient at the first block is about as large as at the last one, much smaller, or much larger: (1) neither residual
 # nor norm; (2) norm only; (3) residual only; (4) post-norm; (5) pre-norm.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="23d6ab92"
 # **先预测**五种情况下，第一个块收到的梯度和最后一个块相比，是差不多、小得多，还是大得多：（1）既没有残差也没有归一化；（2）只有归一化；（3）只有残差；（4）后归一化；（5）前归一化。
 # %% name="depth-measure"
 def neither(x, sublayer, norm):
@@ -716,7 +716,7 @@ figure = curves(
 # %% [markdown] lang="en" role="caption"
 # The gradient that arrives at each depth of 24 blocks with random weights (geometric mean of five seeds, logarithmic axis; it travels from right to left). Without residual and norm it
 # vanishes by several orders of magnitude, with the residual alone it explodes by more; with a norm it stays within about one order.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="aadf7fdd"
 # 24 个权重随机的块里，到达每个深度的梯度（五个随机种子的几何平均，对数刻度；梯度从右向左传）。既无残差又无归一化时，它消失了好几个数量级；只有残差时，它爆炸得更厉害；
 # 有归一化时，变化大约在一个数量级以内。
 # %% [markdown] lang="en" name="depth-read"
@@ -725,7 +725,7 @@ figure = curves(
 # at the first table of this chapter: without the residual there is soon nothing left that would be worth differentiating.
 #
 # Post- and pre-norm both look healthy here. Are they?
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="2ab1b8ae"
 # 起作用的并不是“没有循环”。既没有残差也没有归一化，梯度就消失；只有残差，梯度就爆炸，因为 $I + \partial f/\partial x$ *大于* 1（本章开头残差流不断变大，也是这个原因）。
 # 归一化除以残差流长大了的尺寸，把它控制住。单靠归一化也能保住梯度的大小，但请看本章的第一张表：没有残差，很快就没有什么值得求导的东西了。
 #
@@ -739,7 +739,7 @@ figure = curves(
 # front of you.
 #
 # Two models that only count are the bars to clear: *unigram* knows how frequent each byte is, *bigram* what follows each byte.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="c4c1f52b"
 # ## 后归一化为什么需要预热
 #
 # 2017 年的论文训练时用了**预热**（warm-up）：学习率从接近零开始，用 4000 步慢慢升上去。GPT 这类模型就没那么挑剔。实验是这样的：一个八个块的小解码器（约十万个参数，矩阵的初始化与论文相同），
@@ -749,7 +749,7 @@ figure = curves(
 # 要跨过的门槛是两个只会计数的模型：*unigram* 只知道每个字节有多常见，*bigram* 知道每个字节后面跟什么。
 # %% [markdown] lang="en" name="guess-warm-up" role="prediction"
 # **Predict.** Which of the four arms can use the largest learning rate? And what does a model have that fails: a loss that flies off to infinity, or something else?
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="a798594f"
 # **先预测。** 四种组合里，哪一种能承受最大的学习率？训练失败的模型会怎样：损失飞向无穷大，还是别的样子？
 # %% name="warm-up-recorded"
 from llmguide_lib.notebook import recorded
@@ -777,7 +777,7 @@ figure = curves(
 )
 # %% [markdown] lang="en" role="caption"
 # *Recorded.* Loss after 300 steps over the learning rate, mean of three seeds, for the four arms; dotted lines are the two models that count.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="939ed04c"
 # *录制的结果。* 训练 300 步后的损失随学习率的变化，四种组合，三个随机种子取平均；虚线是两个计数模型。
 # %% name="warm-up-live" tags=["free"]
 from llmguide_lib.corpora import documentation
@@ -824,7 +824,7 @@ for residual in (post_norm, pre_norm):
 figure = curves(live, range(10, 301, 10), xlabel="step", ylabel="loss (nats per byte)", levels=record["counted"])
 # %% [markdown] lang="en" role="caption"
 # Trained just now, one seed, the learning rate 0.002 for all four: the loss over the steps.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="7ee58a39"
 # 刚刚训练出来的四条曲线，一个随机种子，学习率都是 0.002：损失随步数的变化。
 # %% name="warm-up-check"
 for arm, losses in live.items():  # the live run lies inside the spread of the recorded ones, with some room
@@ -853,7 +853,7 @@ torch.set_default_dtype(torch.float64)
 #
 # Careful with the conclusion: at the smallest rate post-norm gets by without a warm-up too, and a warm-up does not save it at the largest ones. A warm-up widens the range of rates that work; pre-norm widens it more, and was better at its best rate. Deeper
 # post-norm models have a narrower range still. And none of the arms has beaten the model that counts pairs: 300 steps are for seeing how training begins, not for a good language model.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="add5a1c8"
 # 后归一化没有预热，并不会爆炸，而是*停在原地*：损失停在 unigram 的水平，要达到这个水平，根本不用读文本。它只学会了每个字节有多常见；最后那张表说明了为什么学不到更多：不管文本里是什么，
 # 所有位置最后都变成几乎同一个向量。这正是本章开头的坍缩，只不过这次是训练造成的：最初几步在权重还是随机的时候就用了最大的学习率，把它推了进去，而各个位置都一样的梯度又带不出它来。
 # 有了预热，同一个模型用同样的学习率就学得会。前归一化则有没有预热都行，学习率大到四倍也行。
@@ -868,7 +868,7 @@ torch.set_default_dtype(torch.float64)
 #
 # Four networks with random weights, all of width 32; the question is how strongly the output at the last position depends on the input $d$ positions earlier. The LSTM is an RNN with gates; with a bias of 3
 # its forget gate is open 95 percent at the start.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="de0389c0"
 # ## 是什么让梯度活着：时间方向
 #
 # 2017 年的对手是**循环神经网络**（RNN）：它一个词一个词地读，把知道的一切都放在一个状态里，$h_t = \tanh(W x_t + U h_{t-1})$。127 个词以前的那个词，要连乘 127 次 $U$ 才到得了这里：
@@ -926,7 +926,7 @@ figure = curves(
 # %% [markdown] lang="en" role="caption"
 # How strongly the last output depends on inputs further and further back (geometric mean of five seeds, logarithmic axis). In the RNN and the usual LSTM the gradient dies
 # exponentially with the distance; in an LSTM that begins with its forget gate open, and in the Transformer, it does not.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="a841a78d"
 # 最后一个输出对越来越远的输入有多敏感（五个随机种子的几何平均，对数刻度）。在 RNN 和普通的 LSTM 里，梯度随距离指数衰减；在遗忘门一开始就打开的 LSTM 和 Transformer 里则没有。
 # %% name="time-verdict"
 rnn, lstm, opened, transformer = (felt[name][:, 127] for name in networks)
@@ -950,7 +950,7 @@ decide(
 # sequence too, and there the residual *and* the norm do the work, not the missing recurrence; without them a Transformer vanishes or explodes like any deep network. Nor is recurrence
 # as such to blame: open gates, which are a residual road through time, keep an RNN's gradient alive. Had the Transformer's gradient fallen with the distance, or had 24 blocks without
 # residual and norm kept theirs, the verdict would have been another one. All this is measured with random weights, as at the start of training.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="d6be09ed"
 # **指南的说法 2.2c**：没有循环结构，就没有梯度消失或爆炸。就时间方向而言，它说得对：许多步的连乘没有了。但深度也是一个序列，在那里起作用的是残差*和*归一化，而不是“没有循环”；
 # 缺了它们，Transformer 和任何深层网络一样会消失或爆炸。循环本身也不是罪魁祸首：打开的门等于在时间方向上修了一条残差路，RNN 的梯度同样能活下来。
 # 假如 Transformer 的梯度随距离下降，或者 24 个块没有残差和归一化也能保住梯度，结论就会不同。以上都是用随机权重测的，相当于训练刚开始的时候。
@@ -966,7 +966,7 @@ decide(
 #
 # In training all words are known, so a Transformer treats them as the rows of one matrix. In writing they are not: the next word must be there before the one after it can be
 # asked for, whatever the architecture. The table promises a lot; a clock tells what is left of it *on this machine*. Two Transformer blocks have $24 D^2$ weights, three LSTM layers as well.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="0999ecc1"
 # ## 沿时间并行
 #
 # 对 RNN 的另一个抱怨是：第 99 个词没算完，第 100 个词就不能开始。对 $T$ 个词、$L$ 层，有多少步必须一个等一个？
@@ -980,7 +980,7 @@ decide(
 # 表格许诺了很多，*在这台机器上*还剩多少，要看表。两个 Transformer 块有 $24 D^2$ 个权重，三层 LSTM 也是。
 # %% [markdown] lang="en" name="guess-parallel" role="prediction"
 # **Predict** for your machine, at equal parameters ($D = 256$): which trains faster on one text of 256 words? On sixteen such texts at once? And which writes the next word faster, after 32 words, and after 4,096?
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="7bed3daa"
 # **先预测**：在你的机器上，参数量相等（$D = 256$），用一段 256 个词的文字训练，谁更快？同时用十六段呢？写下一个词，前面有 32 个词时谁更快？有 4096 个词时呢？
 # %% name="parallel-measure" tags=["measured"]
 import time
@@ -1053,6 +1053,8 @@ def advantage(taken):
 
 
 torch.set_default_dtype(torch.float64)
+assert advantage(training_ms[1, 64]) > 1.1 and advantage(training_ms[16, 256]) < advantage(training_ms[1, 64])
+assert writing_ms[4096]["Transformer"] > 1.3 * writing_ms[32]["Transformer"]
 decide(
     "2.2b",
     {
@@ -1070,7 +1072,7 @@ decide(
 # must fetch all weights for each; the Transformer does it once for the whole text. With sixteen texts at once the LSTM has sixteen rows to multiply, and on a processor with few cores its disadvantage shrinks or is gone: the *work*
 # is the same, only the *waiting* differs, and waiting costs most where thousands of units could work at the same time, on a GPU. While writing there is nothing to do in parallel, and the text read so far must be looked through for every word. Had the LSTM
 # trained faster on one text, the verdict would have been the opposite.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="e7c6c4ab"
 # **指南的说法 2.2b**：并行使 Transformer 高效。有东西可以并行做的时候，它成立。只有一段文字时，LSTM 的矩阵一次只乘一个向量，每次都要把全部权重取一遍；Transformer 对整段文字只做一次。
 # 同时有十六段时，LSTM 一次能乘十六行，在核心不多的处理器上，它的劣势就缩小甚至消失了：*工作量*一样，差别只在*等待*；而等待代价最高的地方，是有成千上万个单元可以同时干活的 GPU。
 # 写的时候没有什么可以并行，而且每写一个词都要把已有的文字查看一遍。假如用一段文字训练时 LSTM 更快，结论就会相反。
@@ -1078,7 +1080,7 @@ decide(
 # ## On your GPU, if there is one
 #
 # The same blocks on the best device at hand; the result agrees with the CPU up to the rounding of float32.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="1dcb1641"
 # ## 有 GPU 就用 GPU
 #
 # 同样的块放到可用的最快设备上运行，结果与 CPU 相差不超过 float32 的舍入误差。
@@ -1107,7 +1109,7 @@ assert (result - expected).abs().max() < 1e-4
 # [Pascanu et al. 2013](https://arxiv.org/abs/1211.5063) (vanishing and exploding gradients in RNNs).
 #
 # **Next:** [the exercises of this chapter](exercises.en.ipynb). Chapters 5 and 6 give these blocks something to learn.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="865583f5"
 # ## 回到开头的问题
 #
 # 只叠注意力会怎么样？所有的词都变成同一个词。其他零件各有什么用，一句话一件：**残差**留住原有的东西，也给梯度一条路；**归一化**不让残差流越来越大；注意力只会混合，

@@ -1,7 +1,7 @@
 """Model anatomy: the parts of a model, with shapes, parameters, FLOPs and memory, from its published sizes.
 
-The arithmetic stands here and in anatomy-numbers.js, and is tested to be the same; here it is also tested against models of
-the library. A *plan* is a flat dictionary of numbers, the same for all families.
+The arithmetic stands here and in anatomy-numbers.js, and is tested to be the same; here it is also tested against
+models of the library. A *plan* is a flat dictionary of numbers, the same for all families.
 """
 
 import math
@@ -65,16 +65,16 @@ class ModelAnatomy(Explorer):
 def plan(config: GPTConfig | BERTConfig | LlamaConfig | ModernBERTConfig) -> dict[str, int]:
     """The numbers from which everything else follows; what is yes or no is 1 or 0.
 
-    ``positions`` and ``segments`` are rows of tables; ``norm_vectors`` is 2 where a norm has a shift; ``global_every`` says which
-    layers see the whole text (1: all), and the others see ``span`` positions.
+    ``positions`` and ``segments`` are rows of tables; ``norm_vectors`` is 2 where a norm has a shift; ``global_every``
+    says which layers see the whole text (1: all), and the others see ``span`` positions.
     """
     heads = {"num_heads": config.num_heads, "num_kv_heads": config.num_heads}
     common = {
         "vocab_size": config.vocab_size, "max_seq_len": config.max_seq_len, "d_model": config.d_model, **heads,
         "head_dim": config.d_model // config.num_heads, "num_layers": config.num_layers,
-        "d_ff": config.d_ff or 4 * config.d_model, "positions": 0, "segments": 0, "gated": 0, "bias": 0, "qkv_bias": 0,
-        "norm_vectors": 1, "head_norm": 0, "embedding_norm": 0, "first_norm": 1, "final_norm": 1, "post_norm": 0, "tied": 1,
-        "causal": 1, "transform": 0, "sentences": 0, "global_every": 1, "span": 0,
+        "d_ff": config.d_ff or 4 * config.d_model, "positions": 0, "segments": 0, "gated": 0, "bias": 0,
+        "qkv_bias": 0, "norm_vectors": 1, "head_norm": 0, "embedding_norm": 0, "first_norm": 1, "final_norm": 1,
+        "post_norm": 0, "tied": 1, "causal": 1, "transform": 0, "sentences": 0, "global_every": 1, "span": 0,
     }  # fmt: skip
     return common | _PLANS[type(config)](config)
 
@@ -107,8 +107,8 @@ _PLANS: dict[type, Callable] = {GPTConfig: _gpt, BERTConfig: _bert, LlamaConfig:
 def parts(p: Plan) -> list[Part]:
     """The parts from input to output: name, how many there are, matrices and vectors of one of them.
 
-    A matrix is (name, inputs, outputs, kind): "map" is multiplied with, "table" is looked up, "shared" is multiplied with and
-    is another part's.
+    A matrix is (name, inputs, outputs, kind): "map" is multiplied with, "table" is looked up, "shared" is multiplied
+    with and is another part's.
     """
     d, f = p["d_model"], p["d_ff"]
     norm = [["norm weight", d], ["norm bias", d]][: p["norm_vectors"]]
