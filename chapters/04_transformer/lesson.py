@@ -497,10 +497,10 @@ mine = my_rms_norm(x, llama.final_norm.weight, 1e-5) @ llama.lm_head.weight.T
 show(library=difference(mine, llama(tokens)))
 # %% [markdown] lang="en" name="modern-theirs"
 # And the one that everybody downloads? The next cell copies these weights into Hugging Face's `LlamaForCausalLM`, if the package
-# `transformers` is installed (the book does not need it; `pip install "llmguide[hub]"`). Both run in float32 here; the
+# `transformers` is installed (the book does not need it; `pip install 'llmguide-lib[hub]'`). Both run in float32 here; the
 # library's tests compare them in float64, to $10^{-10}$.
-# %% [markdown] lang="zh" of="a9f309f3"
-# 那么大家下载使用的那个 Llama 呢？如果装了 `transformers`（本书并不依赖它；安装命令是 `pip install "llmguide[hub]"`），
+# %% [markdown] lang="zh" of="01b36afc"
+# 那么大家下载使用的那个 Llama 呢？如果装了 `transformers`（本书并不依赖它；安装命令是 `pip install 'llmguide-lib[hub]'`），
 # 下一格会把这些权重复制到 Hugging Face 的 `LlamaForCausalLM` 里。这里两边都用 float32；本书的库在测试里用 float64 比较，误差小于 $10^{-10}$。
 # %% name="modern-hugging-face" tags=["free"]
 from llmguide_lib.huggingface import to_hf
@@ -626,13 +626,13 @@ ModelAnatomy("llama-3-8b")
 # <details><summary>What you should have found</summary>
 #
 # The weights take about 15 GiB, the keys and values of 16 full texts 16 GiB, slightly more. Without grouped queries it would be 64. And in BERT the largest
-# single part is the table of embeddings; only all twelve blocks together hold more.
+# single part is the table of embeddings: as many parameters as five feed-forward layers.
 #
 # </details>
-# %% [markdown] lang="zh" of="5ea31d8d"
+# %% [markdown] lang="zh" of="4b3290f1"
 # <details><summary>你应该会发现</summary>
 #
-# 权重约占 15 GiB，16 段写满的文本的键值占 16 GiB，还要多一点；没有分组查询的话就是 64 GiB。BERT 里最大的单个部件是词嵌入表，要十二个块合起来才比它多。
+# 权重约占 15 GiB，16 段写满的文本的键值占 16 GiB，还要多一点；没有分组查询的话就是 64 GiB。BERT 里最大的单个部件是词嵌入表，抵得上五个前馈层。
 #
 # </details>
 # %% [markdown] lang="en" name="depth"
@@ -781,8 +781,8 @@ figure = curves(
 # *录制的结果。* 训练 300 步后的损失随学习率的变化，四种组合，三个随机种子取平均；虚线是两个计数模型。
 # %% name="warm-up-live" tags=["free"]
 from llmguide_lib.corpora import documentation
+from llmguide_lib.notebook import Monitor
 from llmguide_lib.objectives import NextToken, Windows
-from llmguide_lib.training import AdamW, Constant, TrainConfig, train
 
 torch.set_default_dtype(torch.float32)
 text = "\n\n".join(document.text for document in documentation("train", ["stdlib"]))
@@ -806,30 +806,34 @@ def decoder(residual, seed):
     return model
 
 
-def learn(model, warmup_steps, rate, seed):
-    """The mean loss of every ten steps."""
-    optimizer, schedule = AdamW(lr=rate, betas=(0.9, 0.98), weight_decay=0.0), Constant(warmup_steps=warmup_steps)
-    config = TrainConfig(
-        steps=300, optimizer=optimizer, schedule=schedule, clip_norm=None, precision="float32", eval_every=None, seed=seed
-    )
-    return train(model, NextToken(Windows(row, 32, 16, seed=seed)), config).curve("loss")[1]
-
-
-RATE, live, trained = 0.002, {}, {}
+RATE, SEED = 0.002, 1
+arms = {}
 for residual in (post_norm, pre_norm):
     for warmup_steps in (0, 100):
-        arm = f"{residual.__name__.replace('_', '-')}, warm-up {warmup_steps}"
-        trained[arm] = decoder(residual, seed=1)
-        live[arm] = learn(trained[arm], warmup_steps, RATE, seed=1)[:30]
-figure = curves(live, range(10, 301, 10), xlabel="step", ylabel="loss (nats per byte)", levels=record["counted"])
+        model = decoder(residual, SEED)
+        optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
+        arms[f"{residual.__name__.replace('_', '-')}, warm-up {warmup_steps}"] = model, optimizer, warmup_steps
+
+losses = {arm: [] for arm in arms}
+with Monitor(seconds=600, max_steps=300, label="loss (nats per byte)", baselines=record["counted"]) as run:
+    for step, batch in zip(run, NextToken(Windows(row, 32, 16, seed=SEED)), strict=False):
+        for arm, (model, optimizer, warmup_steps) in arms.items():  # all four read the same batch
+            optimizer.param_groups[0]["lr"] = RATE * min(1, (step + 1) / (warmup_steps + 1))
+            loss = F.cross_entropy(model(batch.tokens).flatten(0, 1), batch.targets.flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[arm].append(loss.item())
+            if step % 10 == 9:
+                run.record(**{arm: sum(losses[arm][-10:]) / 10})
 # %% [markdown] lang="en" role="caption"
-# Trained just now, one seed, the learning rate 0.002 for all four: the loss over the steps.
-# %% [markdown] lang="zh" of="7ee58a39"
-# 刚刚训练出来的四条曲线，一个随机种子，学习率都是 0.002：损失随步数的变化。
+# Trained just now, one seed, the learning rate 0.002 for all four: the loss over the steps, each point the mean of ten.
+# %% [markdown] lang="zh" of="5e53faec"
+# 刚刚训练出来的四条曲线，一个随机种子，学习率都是 0.002：损失随步数的变化，每个点是十步的平均。
 # %% name="warm-up-check"
-for arm, losses in live.items():  # the live run lies inside the spread of the recorded ones, with some room
-    seen = finals[arm][RATE]
-    assert min(seen) - 0.2 < sum(losses[-5:]) / 5 < max(seen) + 0.2, arm
+for arm, seen in losses.items():  # what ran live lies inside the spread of the recorded runs, with some room
+    spread = finals[arm][RATE]
+    assert min(spread) - 0.2 < sum(seen[-50:]) / 50 < max(spread) + 0.2, arm
 best = {arm: min(sum(values) / 3 for values in by_rate.values()) for arm, by_rate in finals.items()}
 post, post_warm, pre, pre_warm = finals.values()
 assert min(post[RATE]) > 3.0 > max(post_warm[RATE])  # post-norm without a warm-up stays with the frequencies,
@@ -839,7 +843,7 @@ assert min(best.values()) > record["counted"]["bigram"]  # and so short a traini
 # %% name="warm-up-alike" tags=["measured"]
 read = row[None, :32].long()
 with torch.no_grad():
-    states = {arm: alike(model.hidden(read)[0]).item() for arm, model in trained.items()}
+    states = {arm: alike(model.hidden(read)[0]).item() for arm, (model, _, _) in arms.items()}
 print("mean cosine between the final states of 32 positions")
 for arm, value in states.items():
     show(f"{arm:22}", round(value, 3))
@@ -849,16 +853,16 @@ torch.set_default_dtype(torch.float64)
 # %% [markdown] lang="en" name="warm-up-read"
 # Post-norm without a warm-up does not explode. It *stays where it is*: at the loss of the unigram model, for which it needs to read nothing. It has learned how frequent the bytes are, and the last table says why no more: whatever
 # stands in the text, all its positions end as nearly the same vector. That is the collapse from the top of this chapter, brought about by training. The first steps, taken at full rate while the
-# weights are still random, drive it there, and a gradient that is the same at all positions does not lead out. With a warm-up the same model at the same rate learns. Pre-norm learns either way, and at rates four times as large.
+# weights are still random, drive it there, and at this rate the remaining steps do not lead out again. With a warm-up the same model at the same rate learns. Pre-norm learns either way, and at rates four times as large.
 #
 # Careful with the conclusion: at the smallest rate post-norm gets by without a warm-up too, and a warm-up does not save it at the largest ones. A warm-up widens the range of rates that work; pre-norm widens it more, and was better at its best rate. Deeper
-# post-norm models have a narrower range still. And none of the arms has beaten the model that counts pairs: 300 steps are for seeing how training begins, not for a good language model.
-# %% [markdown] lang="zh" of="add5a1c8"
+# post-norm models have a narrower range still (Liu et al. 2020). And none of the arms has beaten the model that counts pairs: 300 steps are for seeing how training begins, not for a good language model.
+# %% [markdown] lang="zh" of="7aa66728"
 # 后归一化没有预热，并不会爆炸，而是*停在原地*：损失停在 unigram 的水平，要达到这个水平，根本不用读文本。它只学会了每个字节有多常见；最后那张表说明了为什么学不到更多：不管文本里是什么，
-# 所有位置最后都变成几乎同一个向量。这正是本章开头的坍缩，只不过这次是训练造成的：最初几步在权重还是随机的时候就用了最大的学习率，把它推了进去，而各个位置都一样的梯度又带不出它来。
+# 所有位置最后都变成几乎同一个向量。这正是本章开头的坍缩，只不过这次是训练造成的：最初几步在权重还是随机的时候就用了最大的学习率，把它推了进去，而学习率这么大，后面再怎么训练也没能走出来。
 # 有了预热，同一个模型用同样的学习率就学得会。前归一化则有没有预热都行，学习率大到四倍也行。
 #
-# 下结论要小心：学习率最小时，后归一化没有预热也过得去；学习率最大时，有预热也救不了它。预热拓宽了可用学习率的范围；前归一化拓得更宽，而且在各自最好的学习率下，结果也更好。后归一化的模型越深，这个范围越窄。
+# 下结论要小心：学习率最小时，后归一化没有预热也过得去；学习率最大时，有预热也救不了它。预热拓宽了可用学习率的范围；前归一化拓得更宽，而且在各自最好的学习率下，结果也更好。后归一化的模型越深，这个范围越窄（Liu 等人 2020）。
 # 还有，四种组合都没有胜过数字节对的模型：300 步只够看清训练怎样开始，不足以得到好的语言模型。
 # %% [markdown] lang="en" name="time"
 # ## What keeps gradients alive: time
