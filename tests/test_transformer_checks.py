@@ -12,7 +12,7 @@ CHAPTER = "04_transformer"
 
 @pytest.fixture(autouse=True)
 def _chapter():
-    start("03_attention")
+    start(CHAPTER)
 
 
 def verdict(name, answer):
