@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from browser import violations
-from explorer_page import mount
+from explorer_page import mount, visit_site
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmguide_lib.attention import KVCache, MultiHeadAttention, attention
@@ -212,6 +212,12 @@ def test_axe_finds_nothing_in_either_language_and_theme(page, lang, theme):
         start("03_attention")
     assert ("整个模型" in page.locator("main").inner_text()) == (lang == "zh")
     assert violations(page) == []
+
+
+def test_it_is_alive_on_the_website(page, tmp_path):
+    visit_site(page, tmp_path, ModelAnatomy("gpt2"))
+    page.get_by_role("button", name="Embeddings").click()
+    assert "tokens\t50257 × 768\t38,597,376\tlooked up" in page.locator(".llm-part").inner_text()
 
 
 def test_its_state_is_small():
