@@ -268,10 +268,12 @@ def test_changing_torch_does_not_change_the_verdict(monkeypatch):
 
 
 def test_marks_are_bare_floats_and_add_up():
-    for asked in exercises(CHAPTER):
-        answer = right if asked is ATTENTION else asked.reference
-        value = marks(asked.name, answer)
-        assert type(value) is float and value == asked.points
+    for chapter in CHAPTERS:
+        start(chapter)
+        for asked in exercises(chapter):
+            answer = right if asked is ATTENTION else asked.reference
+            value = marks(asked.name, answer)
+            assert type(value) is float and value == asked.points
     assert sum(asked.points for asked in exercises(CHAPTER)) == 18
 
 

@@ -93,7 +93,7 @@ def _same(seen: object, wanted: object, tolerance: float) -> bool:
     return type(seen) is type(wanted) and seen == wanted
 
 
-def _close(seen: float, wanted: float, tolerance: float) -> bool:
+def _close(seen: float | int, wanted: float | int, tolerance: float) -> bool:
     if math.isnan(seen) or math.isnan(wanted):
         return math.isnan(seen) and math.isnan(wanted)
     return seen == wanted or abs(seen - wanted) <= tolerance * max(1.0, abs(wanted))

@@ -1,5 +1,6 @@
 """Explorers: pictures to play with, alive in JupyterLab and, without a kernel, on the website."""
 
+from .anatomy import ModelAnatomy
 from .attention import AttentionExplorer
 from .beams import BeamExplorer
 from .masks import MaskBuilder
@@ -12,6 +13,7 @@ __all__ = [
     "AttentionExplorer",
     "BeamExplorer",
     "MaskBuilder",
+    "ModelAnatomy",
     "ModelAttentionExplorer",
     "NextTokenExplorer",
     "PositionsExplorer",

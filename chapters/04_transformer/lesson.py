@@ -1,0 +1,1131 @@
+# %% [markdown] lang="en" name="question"
+# ## A question you cannot answer yet
+#
+# Attention lets every word fetch from every other (chapter 3). One layer is a weighted mean; surely twelve layers on top of each
+# other understand more than one? In 2017 eight authors called their paper *Attention Is All You Need*, and the block they
+# stacked has five other parts: an addition that carries the input around every layer, a normalisation, a second small network,
+# a mask, and positions.
+#
+# What happens if you take the title at its word and stack *only* attention?
+# %% [markdown] lang="zh" of="e19ad4b3"
+# ## 一个你现在还答不出的问题
+#
+# 有了注意力，每个词都能从其他任何一个词那里取东西（第 3 章）。一层注意力就是一次加权平均；那么叠上十二层，总该比一层懂得更多吧？
+# 2017 年，八位作者把论文题为 *Attention Is All You Need*（只要注意力就够了），可他们叠起来的那个“块”里还有另外五样东西：
+# 绕过每一层把输入原样送过去的加法、归一化、另一个小网络、掩码，还有位置编码。
+#
+# 如果真像标题说的那样，*只*叠注意力，会怎么样？
+# %% [markdown] lang="en" name="guess-collapse" role="prediction"
+# **Write down your guess.** Ten words, as ten random vectors, go through twelve layers of attention with random weights. How
+# similar are the ten vectors at the end: the mean cosine between two of them, from 0 (nothing in common) to 1 (the same direction)?
+# And if each layer's result is *added* to its input instead?
+# %% [markdown] lang="zh" of="55afdae6"
+# **先写下你的猜测。** 十个词，即十个随机向量，依次通过十二层权重随机的注意力。最后这十个向量有多像？
+# 用两两之间余弦的平均值来衡量：0 表示毫无共同之处，1 表示方向完全相同。如果每一层的结果不是取代输入，而是*加到*输入上呢？
+# %% name="imports"
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from llmguide_lib.attention import MultiHeadAttention, attention, causal_attention, causal_mask
+from llmguide_lib.notebook import decide, difference, show
+
+torch.set_default_dtype(torch.float64)
+
+
+def draw(*shape, seed):
+    """Uniform numbers of mean 0 and variance 1, the same on every machine."""
+    generator = torch.Generator().manual_seed(seed)
+    return math.sqrt(3) * (2 * torch.rand(*shape, generator=generator) - 1)
+
+
+def fill(module, seed=0):
+    """Matrices with variance 1 / width, which keep the size of a vector; biases zero; norms as they are."""
+    for number, parameter in enumerate(module.parameters()):
+        if parameter.ndim > 1:
+            parameter.data = draw(*parameter.shape, seed=1000 * seed + number) / math.sqrt(parameter.shape[-1])
+        elif not torch.all(parameter == 1):
+            nn.init.zeros_(parameter)
+    return module
+
+
+# %% name="collapse"
+def alike(x):
+    """The mean cosine between two positions of (T, D)."""
+    x = F.normalize(x, dim=-1)
+    return ((x @ x.T).sum() - len(x)) / (len(x) * (len(x) - 1))
+
+
+layers = [fill(MultiHeadAttention(32, num_heads=4), seed) for seed in range(12)]
+replaced = added = draw(1, 10, 32, seed=1)
+print("layer  replaced   added  growth")
+for number, layer in enumerate(layers, 1):
+    replaced, added = layer(replaced).detach(), (added + layer(added)).detach()
+    if number in (1, 2, 4, 8, 12):
+        growth = added.norm() / draw(1, 10, 32, seed=1).norm()  # of the stream's length
+        show(f"{number:5} {alike(replaced[0]):9.4f} {alike(added[0]):7.4f} {growth:7.1f}")
+# %% [markdown] lang="en" name="collapse-read"
+# After two layers the ten words point in nearly the same direction, after four there is no difference left: means of means of means. Whatever stood at position 3 is gone, and
+# no later layer can bring it back (Dong et al. 2021 prove that this happens doubly exponentially). Adding slows it down by a
+# lot, and does not stop it: what else is needed, we shall see.
+#
+# This chapter builds the block part by part, and for each part shows what goes wrong without it.
+# %% [markdown] lang="zh" of="60438336"
+# 只过了两层，十个词的方向就几乎一样，四层之后再也看不出差别：平均的平均的平均。第 3 个位置上原来是什么已经无从知道，后面哪一层都找不回来
+# （Dong 等人 2021 年证明，这种坍缩是双重指数速度的）。改成相加以后慢了许多，但并没有停下：还缺什么，下面会看到。
+#
+# 这一章把这个块一件一件地搭起来，每一件都要让你看到：少了它会坏在哪里。
+# %% [markdown] lang="en" name="stream"
+# ## The residual stream
+#
+# Do not replace, add. With $x^{(0)}$ the embeddings of a text and $f_1, f_2, \dots$ the layers,
+#
+# $$x^{(l)} = x^{(l-1)} + f_l\bigl(x^{(l-1)}\bigr) \qquad\Longrightarrow\qquad x^{(L)} = x^{(0)} + \sum_{l=1}^{L} f_l\bigl(x^{(l-1)}\bigr)$$
+#
+# | symbol | what it is | shape |
+# |---|---|---|
+# | $x^{(l)}$ | the **residual stream** after layer $l$: a vector of width $D$ for each of $T$ positions | $B \times T \times D$ |
+# | $f_l$ | a **sublayer**: attention, or a small network | $B \times T \times D \to B \times T \times D$ |
+#
+# The right-hand side says it all: the end is a *sum* of what everybody wrote. A layer reads the stream, computes, and writes its
+# contribution; what it does not touch stays. And the derivative is $I + \partial f_l / \partial x$: a gradient has a road with nothing on it all
+# the way back to the first layer. Remember that $I$; this chapter ends with it.
+# %% [markdown] lang="zh" of="4728b8f5"
+# ## 残差流
+#
+# 不要取代，要相加。设 $x^{(0)}$ 是一段文字的词嵌入，$f_1, f_2, \dots$ 是各层：
+#
+# $$x^{(l)} = x^{(l-1)} + f_l\bigl(x^{(l-1)}\bigr) \qquad\Longrightarrow\qquad x^{(L)} = x^{(0)} + \sum_{l=1}^{L} f_l\bigl(x^{(l-1)}\bigr)$$
+#
+# | 符号 | 含义 | 形状 |
+# |---|---|---|
+# | $x^{(l)}$ | 第 $l$ 层之后的**残差流**（residual stream）：$T$ 个位置，每个位置一个宽度为 $D$ 的向量 | $B \times T \times D$ |
+# | $f_l$ | 一个**子层**：注意力，或者一个小网络 | $B \times T \times D \to B \times T \times D$ |
+#
+# 右边的式子说得很清楚：最后的结果是各层写进去的东西之*和*。一层从流里读，算一算，把自己的那份写回去；没碰过的部分原样留着。
+# 它的导数是 $I + \partial f_l / \partial x$：梯度有一条畅通无阻的路，一直通到第一层。记住这个 $I$，本章最后还会用到它。
+# %% [markdown] lang="en" name="norms"
+# ## Normalisation
+#
+# If everybody adds, the stream grows: the last column of the table above says how many times as long its vectors became. A layer that read numbers of ever
+# different size could not do the same work at every depth. So bring every vector to a standard size first, each position by itself:
+#
+# $$\operatorname{LayerNorm}(x) = \gamma \odot \frac{x - \bar x}{\sqrt{\operatorname{Var}(x) + \epsilon}} + \beta \qquad\qquad \operatorname{RMSNorm}(x) = \gamma \odot \frac{x}{\sqrt{\overline{x^2} + \epsilon}}$$
+#
+# $\bar x$ is the mean of the $D$ numbers of *one* vector, $\operatorname{Var}(x)$ the mean of the squared deviations from it, $\overline{x^2}$ the mean of the
+# squares; $\gamma$ and $\beta$ (width $D$) are learned, and $\epsilon$ keeps a zero vector from being divided by zero. RMSNorm, in
+# every model since Llama, leaves out the mean and $\beta$.
+#
+# **By hand.** $x = (1, 3, 5, 7)$ has the mean 4 and the deviations $(-3, -1, 1, 3)$; their squares have the mean 5, and $\sqrt 5 = 2.236$. LayerNorm gives
+# $(-1.342, -0.447, 0.447, 1.342)$. The squares of $x$ itself have the mean 21, and $\sqrt{21} = 4.583$: RMSNorm gives $(0.218, 0.655, 1.091, 1.528)$.
+# %% [markdown] lang="zh" of="0244d4b9"
+# ## 归一化
+#
+# 大家都往里加，流就越来越大：上面那张表的最后一列就是向量变长的倍数。如果每一层读到的数大小都不一样，就没法在每个深度做同样的工作。
+# 所以先把每个向量变成标准大小，各个位置各做各的：
+#
+# $$\operatorname{LayerNorm}(x) = \gamma \odot \frac{x - \bar x}{\sqrt{\operatorname{Var}(x) + \epsilon}} + \beta \qquad\qquad \operatorname{RMSNorm}(x) = \gamma \odot \frac{x}{\sqrt{\overline{x^2} + \epsilon}}$$
+#
+# $\bar x$ 是*一个*向量里 $D$ 个数的平均，$\operatorname{Var}(x)$ 是它们与平均值之差的平方的平均，$\overline{x^2}$ 是平方的平均；
+# $\gamma$ 和 $\beta$（宽度都是 $D$）要靠训练得到，$\epsilon$ 防止零向量除以零。Llama 以来的模型都用 RMSNorm，它省去了均值和 $\beta$。
+#
+# **手算。** $x = (1, 3, 5, 7)$ 的平均是 4，偏差是 $(-3, -1, 1, 3)$，偏差平方的平均是 5，$\sqrt 5 = 2.236$，
+# 所以 LayerNorm 得到 $(-1.342, -0.447, 0.447, 1.342)$。$x$ 自身平方的平均是 21，$\sqrt{21} = 4.583$，所以 RMSNorm 得到 $(0.218, 0.655, 1.091, 1.528)$。
+# %% name="norms-scratch"
+from llmguide_lib.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm
+
+
+def my_layer_norm(x, weight, bias, eps=1e-5):
+    centred = x - x.mean(dim=-1, keepdim=True)  # dim=-1: over the D numbers of each position, never over positions
+    return weight * centred / (centred.square().mean(dim=-1, keepdim=True) + eps).sqrt() + bias
+
+
+def my_rms_norm(x, weight, eps=1e-6):
+    return weight * x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt()
+
+
+one, zero = torch.ones(4), torch.zeros(4)
+x = torch.tensor([1.0, 3.0, 5.0, 7.0])
+show(layer_norm=my_layer_norm(x, one, zero), rms_norm=my_rms_norm(x, one))
+
+x, gain, shift = draw(2, 5, 16, seed=2), draw(16, seed=3), draw(16, seed=4)
+library, torchs = LayerNorm(16), nn.LayerNorm(16)
+for norm in (library, torchs):
+    norm.weight.data, norm.bias.data = gain, shift
+show(library=difference(my_layer_norm(x, gain, shift), library(x)), torch=difference(library(x), torchs(x)))
+library, torchs = RMSNorm(16), nn.RMSNorm(16, eps=1e-6)
+for norm in (library, torchs):
+    norm.weight.data = gain
+show(library=difference(my_rms_norm(x, gain), library(x)), torch=difference(library(x), torchs(x)))
+# %% [markdown] lang="en" name="guess-invariant" role="prediction"
+# **Predict.** Which of the two gives the same result when all numbers of $x$ are multiplied by ten? When ten is added to all of them?
+# %% [markdown] lang="zh" of="d30daf68"
+# **先预测。** 把 $x$ 的所有数都乘以十，这两种归一化哪一种结果不变？都加上十呢？
+# %% name="norms-invariant"
+tiny_eps = 1e-15  # so that it does not disturb
+for name, norm in (("LayerNorm", LayerNorm(16, tiny_eps)), ("RMSNorm", RMSNorm(16, tiny_eps))):
+    show(name, "times ten:", difference(norm(10 * x), norm(x)), "  plus ten:", difference(norm(x + 10), norm(x)))
+# %% [markdown] lang="en" name="norms-read"
+# Both forget the *length* of a vector and keep its direction. LayerNorm also forgets what all $D$ numbers have in common. That
+# RMSNorm works as well tells us that the second was not what mattered.
+# %% [markdown] lang="zh" of="3a5f93ec"
+# 两者都忘掉向量的*长度*，保留方向。LayerNorm 还会忘掉 $D$ 个数共有的部分。RMSNorm 效果也一样好，说明真正要紧的不是后者。
+# %% [markdown] lang="en" name="feed-forward"
+# ## The feed-forward layer
+#
+# Attention moves information between positions, but what it moves is only *averaged*. The second sublayer computes something new at each
+# position, by itself, with the same weights everywhere:
+#
+# $$\operatorname{FF}(x) = W_2\, \phi(W_1 x + b_1) + b_2 \qquad W_1: F \times D, \quad W_2: D \times F, \quad F = 4D \text{ as a rule}$$
+#
+# $\phi$ is ReLU ($\max(0, \cdot)$) in 2017, GELU in BERT and GPT. Modern decoders let one map **gate** the other (SwiGLU):
+#
+# $$\operatorname{GatedFF}(x) = W_2 \bigl(\operatorname{SiLU}(W_g x) \odot W_1 x\bigr), \qquad \operatorname{SiLU}(u) = u \cdot \sigma(u) = \frac{u}{1 + e^{-u}}$$
+#
+# $\odot$ multiplies number by number: where the gate is near 0, nothing passes. Three matrices instead of two, so $F = \tfrac83 D$ costs the same.
+# %% [markdown] lang="zh" of="218acba5"
+# ## 前馈层
+#
+# 注意力在位置之间搬运信息，但搬来的东西只是*平均*。第二个子层则在每个位置上各自算出新东西，各处用同样的权重：
+#
+# $$\operatorname{FF}(x) = W_2\, \phi(W_1 x + b_1) + b_2 \qquad W_1: F \times D, \quad W_2: D \times F, \quad \text{通常 } F = 4D$$
+#
+# $\phi$ 在 2017 年的论文里是 ReLU（即 $\max(0, \cdot)$），在 BERT 和 GPT 里是 GELU。现代的解码器让一个变换给另一个当**门**（SwiGLU）：
+#
+# $$\operatorname{GatedFF}(x) = W_2 \bigl(\operatorname{SiLU}(W_g x) \odot W_1 x\bigr), \qquad \operatorname{SiLU}(u) = u \cdot \sigma(u) = \frac{u}{1 + e^{-u}}$$
+#
+# $\odot$ 是逐元素相乘：门接近 0 的地方，什么也过不去。矩阵从两个变成三个，所以取 $F = \tfrac83 D$ 时代价一样。
+# %% name="feed-forward-scratch"
+plain, gated = fill(FeedForward(24, 96, nn.ReLU())), fill(GatedFeedForward(24, 64))
+x = draw(2, 5, 24, seed=5)
+mine = plain.down_proj((plain.up_proj(x)).clamp(min=0))
+mine_gated = (F.silu(x @ gated.gate_proj.weight.T) * (x @ gated.up_proj.weight.T)) @ gated.down_proj.weight.T
+show(plain=difference(mine, plain(x)), gated=difference(mine_gated, gated(x)))
+show(weights=[sum(p.numel() for p in module.parameters() if p.ndim == 2) for module in (plain, gated)])
+changed = x.clone()
+changed[:, 3] += 1
+moved = (plain(changed) - plain(x)).abs().sum(dim=(0, 2)) > 0
+show(positions_that_notice_a_change_at_3=moved.nonzero().flatten().tolist())
+# %% [markdown] lang="en" name="orders"
+# ## Two places for the norm
+#
+# A sublayer joins the stream in one of two ways:
+#
+# $$\text{post-norm (2017, BERT): } x \leftarrow \operatorname{Norm}\bigl(x + f(x)\bigr) \qquad\qquad \text{pre-norm (GPT-2, Llama): } x \leftarrow x + f\bigl(\operatorname{Norm}(x)\bigr)$$
+#
+# **By hand**, with $x = (4, 2)$ and a tiny feed-forward layer without biases, ReLU inside:
+#
+# $$W_1 = \begin{pmatrix} 1 & 0 \\ 0 & 1 \\ 1 & 1 \\ 1 & -1 \end{pmatrix} \qquad W_2 = \begin{pmatrix} 1 & 0 & 0 & 1 \\ 0 & 1 & 1 & -1 \end{pmatrix}$$
+#
+# | step | pre-norm | post-norm |
+# |---|---|---|
+# | norm first? | $(4, 2) \to (1, -1)$ | no |
+# | $W_1 \cdot$ | $(1, -1, 0, 2)$ | $(4, 2, 6, 2)$ |
+# | ReLU | $(1, 0, 0, 2)$ | $(4, 2, 6, 2)$ |
+# | $W_2 \cdot$ | $(3, -2)$ | $(6, 6)$ |
+# | add to $x$ | $(7, 0)$ | $(10, 8)$ |
+# | norm last? | no | $(10, 8) \to (1, -1)$ |
+#
+# Pre-norm leaves the sum alone: the 4 and the 2 are still in the 7 and the 0. Post-norm squashes the stream itself after every sublayer:
+# the road with nothing on it now has a toll gate at every step. That looks like a detail; further down it decides whether a model learns at all.
+# %% [markdown] lang="zh" of="542773a1"
+# ## 归一化放在哪里
+#
+# 子层接入残差流有两种方式：
+#
+# $$\text{后归一化（2017、BERT）：} x \leftarrow \operatorname{Norm}\bigl(x + f(x)\bigr) \qquad\qquad \text{前归一化（GPT-2、Llama）：} x \leftarrow x + f\bigl(\operatorname{Norm}(x)\bigr)$$
+#
+# **手算。** 取 $x = (4, 2)$ 和一个小小的前馈层，没有偏置，中间用 ReLU：
+#
+# $$W_1 = \begin{pmatrix} 1 & 0 \\ 0 & 1 \\ 1 & 1 \\ 1 & -1 \end{pmatrix} \qquad W_2 = \begin{pmatrix} 1 & 0 & 0 & 1 \\ 0 & 1 & 1 & -1 \end{pmatrix}$$
+#
+# | 步骤 | 前归一化（pre-norm） | 后归一化（post-norm） |
+# |---|---|---|
+# | 先归一化？ | $(4, 2) \to (1, -1)$ | 不做 |
+# | 乘 $W_1$ | $(1, -1, 0, 2)$ | $(4, 2, 6, 2)$ |
+# | ReLU | $(1, 0, 0, 2)$ | $(4, 2, 6, 2)$ |
+# | 乘 $W_2$ | $(3, -2)$ | $(6, 6)$ |
+# | 加到 $x$ 上 | $(7, 0)$ | $(10, 8)$ |
+# | 最后归一化？ | 不做 | $(10, 8) \to (1, -1)$ |
+#
+# 前归一化不动那个和：原来的 4 和 2 还在 7 和 0 里面。后归一化则在每个子层之后把残差流本身压一遍：
+# 那条畅通无阻的路，现在每一步都设了一道关卡。这看起来是细节，后面会看到，它能决定一个模型到底学不学得会。
+# %% name="orders-by-machine"
+from llmguide_lib.transformer import DecoderBlock, EncoderBlock, post_norm, pre_norm
+
+layer = FeedForward(2, 4, nn.ReLU(), bias=False)
+layer.up_proj.weight.data = torch.tensor([[1.0, 0], [0, 1], [1, 1], [1, -1]])
+layer.down_proj.weight.data = torch.tensor([[1.0, 0, 0, 1], [0, 1, 1, -1]])
+x, norm = torch.tensor([[[4.0, 2.0]]]), LayerNorm(2, tiny_eps)
+show(pre_norm=pre_norm(x, layer, norm)[0, 0].tolist(), post_norm=post_norm(x, layer, norm)[0, 0].tolist())
+# %% [markdown] lang="en" name="encoder"
+# ## The encoder block
+#
+# Attention, then feed-forward, each with its residual and its norm. That is all; in torch it is two lines:
+# %% [markdown] lang="zh" of="447bdf92"
+# ## 编码器块
+#
+# 先注意力，再前馈，各带残差和归一化。就这些，用 torch 写出来是两行：
+# %% name="encoder-scratch"
+D, HEADS, FF = 24, 4, 96
+
+
+def my_encoder_block(x, block, mask=None):
+    """Post-norm, as in 2017. Every part is one that we have built."""
+    x = my_layer_norm(x + block.attention(x, mask=mask), block.norm1.weight, block.norm1.bias)
+    return my_layer_norm(x + block.feed_forward(x), block.norm2.weight, block.norm2.bias)
+
+
+def copy(block, layer):
+    """Our block's weights into one of PyTorch's, which keeps the three projections in one matrix."""
+    pairs = [(block.attention, layer.self_attn)]
+    if isinstance(block, DecoderBlock):
+        pairs.append((block.cross_attention, layer.multihead_attn))
+    for ours, theirs in pairs:
+        parts = (ours.q_proj, ours.k_proj, ours.v_proj)
+        theirs.in_proj_weight.data = torch.cat([part.weight for part in parts])
+        theirs.in_proj_bias.data = torch.cat([part.bias for part in parts])
+        theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
+    layer.linear1.load_state_dict(block.feed_forward.up_proj.state_dict())
+    layer.linear2.load_state_dict(block.feed_forward.down_proj.state_dict())
+    for name in ("norm1", "norm2", "norm3")[: 1 + len(pairs)]:
+        getattr(layer, name).load_state_dict(getattr(block, name).state_dict())
+    return layer
+
+
+def stir(module, seed=0):
+    """Every parameter drawn, biases and norms too, so that nothing can hide."""
+    for number, parameter in enumerate(module.parameters()):
+        parameter.data = draw(*parameter.shape, seed=1000 * seed + number) / math.sqrt(parameter.shape[-1])
+        parameter.data += parameter.ndim == 1
+    return module
+
+
+x = draw(3, 7, D, seed=6)
+for residual in (post_norm, pre_norm):
+    parts = MultiHeadAttention(D, HEADS), FeedForward(D, FF, nn.ReLU()), LayerNorm(D), LayerNorm(D)
+    block = stir(EncoderBlock(*parts, residual=residual))
+    options = {"batch_first": True, "norm_first": residual is pre_norm}
+    theirs = copy(block, nn.TransformerEncoderLayer(D, HEADS, FF, dropout=0.0, **options))
+    show(residual.__name__, difference(block(x), theirs(x)))
+    if residual is post_norm:
+        show(by_hand=difference(my_encoder_block(x, block), block(x)))
+# %% [markdown] lang="en" name="decoder"
+# ## The decoder block
+#
+# An encoder reads: every position may look both ways. A decoder writes a second text, word by word, so it differs in two points:
+#
+# - its self-attention is **causal**: position $t$ sees only $1, \dots, t$;
+# - between the two sublayers stands a third, **cross-attention**: queries from the text being written, keys and values from the
+#   encoder's result, $\operatorname{Attention}(X W_Q,\, E W_K,\, E W_V)$ with $X: T \times D$ and $E: S \times D$. There is no causal
+#   mask here, for the whole source is known.
+#
+# So a translation model is: source → encoder blocks → $E$; target so far → decoder blocks, each of which asks $E$ → scores for the next word.
+# %% [markdown] lang="zh" of="a15a985c"
+# ## 解码器块
+#
+# 编码器负责读，每个位置两边都能看。解码器要一个词一个词地写出另一段文字，所以有两点不同：
+#
+# - 它的自注意力是**因果**的：第 $t$ 个位置只能看 $1, \dots, t$；
+# - 两个子层之间多了一个**交叉注意力**：查询来自正在写的文字，键和值来自编码器的结果，
+#   即 $\operatorname{Attention}(X W_Q,\, E W_K,\, E W_V)$，其中 $X: T \times D$，$E: S \times D$。这里不需要因果掩码，因为源文本全都已知。
+#
+# 于是翻译模型就是：源文本 → 若干编码器块 → $E$；已写出的译文 → 若干解码器块，每个块都去问 $E$ → 下一个词的分数。
+# %% name="decoder-scratch"
+def my_decoder_block(x, source, block):
+    """Post-norm: look back, ask the source, think."""
+    norms = [(norm.weight, norm.bias) for norm in (block.norm1, block.norm2, block.norm3)]
+    x = my_layer_norm(x + block.attention(x, mask=causal_mask(x.shape[1])), *norms[0])
+    x = my_layer_norm(x + block.cross_attention(x, source), *norms[1])
+    return my_layer_norm(x + block.feed_forward(x), *norms[2])
+
+
+x, source = draw(3, 5, D, seed=7), draw(3, 7, D, seed=8)
+attentions = MultiHeadAttention(D, HEADS, core=causal_attention), MultiHeadAttention(D, HEADS)
+norms = (LayerNorm(D), LayerNorm(D), LayerNorm(D))
+block = stir(DecoderBlock(*attentions, FeedForward(D, FF, nn.ReLU()), norms, residual=post_norm))
+theirs = copy(block, nn.TransformerDecoderLayer(D, HEADS, FF, dropout=0.0, batch_first=True))
+mine = my_decoder_block(x, source, block)
+show(library=difference(mine, block(x, source)))
+show(torch=difference(mine, theirs(x, source, tgt_mask=~causal_mask(5))))  # their masks say who may NOT look
+# %% [markdown] lang="en" name="whole"
+# ## The whole Transformer
+#
+# Six of each, embeddings in front, a matrix of scores behind: that is the model of 2017, `Seq2SeqTransformer` in this book's library. Its two
+# stacks must be `torch.nn.Transformer` if the weights are the same. One difference is worth knowing: PyTorch puts one more norm behind each
+# stack, which the paper does not have; we take it out.
+# %% [markdown] lang="zh" of="94a29473"
+# ## 整个 Transformer
+#
+# 编码器块和解码器块各叠六个，前面是词嵌入，后面是一个给出分数的矩阵，这就是 2017 年的模型，在本书的库里叫 `Seq2SeqTransformer`。
+# 只要权重相同，它的两叠块就应当和 `torch.nn.Transformer` 一致。有一点不同值得知道：PyTorch 在每一叠的末尾多放了一个归一化，论文里没有，我们把它拿掉。
+# %% name="whole-check"
+from llmguide_lib.models import Seq2SeqConfig, Seq2SeqTransformer
+
+sizes = Seq2SeqConfig(
+    vocab_size=50, max_seq_len=12, d_model=D, num_heads=HEADS, d_ff=FF, num_encoder_layers=3, num_decoder_layers=3
+)
+model = stir(Seq2SeqTransformer(sizes)).eval()
+theirs = nn.Transformer(D, HEADS, 3, 3, FF, dropout=0.0, batch_first=True)
+theirs.encoder.norm = theirs.decoder.norm = None
+for ours, stack in ((model.encoder, theirs.encoder), (model.decoder, theirs.decoder)):
+    for block, layer in zip(ours.blocks, stack.layers, strict=True):
+        copy(block, layer)
+
+
+def embedded(tokens):
+    """Embeddings times the root of their width, and the positions: section 3.4 of the paper."""
+    positions = model.position_embedding(torch.arange(tokens.shape[1]))
+    return model.token_embedding(tokens) * math.sqrt(D) + positions
+
+
+source, target = torch.arange(14).reshape(2, 7), torch.arange(20, 30).reshape(2, 5)
+expected = theirs(embedded(source), embedded(target), tgt_mask=~causal_mask(5)) @ model.lm_head.weight.T
+equal_to_torch = difference(model(source, target), expected)
+show(torch=equal_to_torch, scores=tuple(expected.shape))
+# %% [markdown] lang="en" name="whole-leak"
+# Built as described. Does the mask really hide the future, through all layers? Change one word, and see who notices. First a later
+# word of the target, then a word of the source, then the same later word in a copy of the model whose decoder has no causal mask
+# (so that we know that this test *can* fail).
+# %% [markdown] lang="zh" of="3b96e11c"
+# 结构与描述一致。那么掩码真的能隔着所有层挡住后面的词吗？改掉一个词，看谁会察觉。先改目标文本里靠后的一个词，再改源文本里的一个词，
+# 最后在一个解码器没有因果掩码的副本里改同一个靠后的词（这样才知道，这个检验*是会*失败的）。
+# %% name="whole-verdict"
+import copy as copying
+
+
+def noticed(model, source, target, where, place):
+    """Which positions of the target change their scores when one token of the source or target is exchanged."""
+    texts = {"source": source, "target": target.clone()}
+    changed = texts | {where: texts[where].clone()}
+    changed[where][:, place] = 49
+    apart = (model(**changed) - model(**texts)).abs().amax(dim=(0, 2))
+    return (apart > 1e-12).tolist()
+
+
+unmasked = copying.deepcopy(model)
+for block in unmasked.decoder.blocks:
+    block.attention.core = attention
+later = noticed(model, source, target, "target", 3)
+asked = [noticed(model, source, target, "source", place) for place in range(7)]
+leaking = noticed(unmasked, source, target, "target", 3)
+show(torch.tensor([later, leaking]))
+
+decide(
+    "2.2a",
+    {
+        "equal to torch.nn.Transformer": equal_to_torch == "< 1e-12",
+        "a later target token changes nothing before it": not any(later[:3]),
+        "and changes itself and what follows": all(later[3:]),
+        "each source token reaches each target position": all(map(all, asked)),
+        "without the mask the future leaks": all(leaking),
+    },
+)
+# %% [markdown] lang="en" claim="2.2a"
+# **The guide's claim 2.2a**, that encoder and decoder are built as described and that masking hides the future, is decided by copying
+# weights and by exchanging tokens. A difference from PyTorch's model, or one position before the exchanged token that moves, would have decided otherwise.
+# %% [markdown] lang="zh" of="495ac023"
+# **指南的说法 2.2a**：编码器和解码器的结构如文中所述，掩码能挡住后面的词。判断的办法是复制权重、替换词元。
+# 如果与 PyTorch 的模型有差别，或者被替换的词元之前有任何一个位置的输出动了，结论就会相反。
+# %% [markdown] lang="en" name="modern"
+# ## The modern decoder
+#
+# A model that only continues a text needs no source: drop the encoder and cross-attention, and a decoder block is an encoder block with a
+# causal mask. That is GPT. Since Llama (2023) four more parts have been exchanged, all of which you know by now:
+#
+# | 2017 | today | why |
+# |---|---|---|
+# | post-norm | pre-norm | trains without care; measured below |
+# | LayerNorm | RMSNorm | as good, cheaper |
+# | ReLU | SwiGLU | a little better at the same cost |
+# | positions added to the input | rotary: queries and keys are *turned* by an angle that grows with the position (chapter 3) | scores depend on distances |
+# | a key-value head for each query head | **grouped queries**: several query heads share one | less to keep while generating |
+#
+# The whole block, with nothing but torch:
+# %% [markdown] lang="zh" of="fec8cea5"
+# ## 现代的解码器
+#
+# 只续写一段文字的模型不需要源文本：去掉编码器和交叉注意力，解码器块就是带因果掩码的编码器块，这就是 GPT。
+# 从 Llama（2023）起又换掉了几个零件，你现在都认识了：
+#
+# | 2017 | 现在 | 为什么 |
+# |---|---|---|
+# | 后归一化 | 前归一化 | 不用小心伺候也能训练，下面会测量 |
+# | LayerNorm | RMSNorm | 一样好，更便宜 |
+# | ReLU | SwiGLU | 代价相同，略好一些 |
+# | 位置加在输入上 | 旋转位置编码：把查询和键*转*一个随位置增大的角度（第 3 章） | 分数取决于距离 |
+# | 每个查询头配一个键值头 | **分组查询**：几个查询头共用一个键值头 | 生成时要保存的东西更少 |
+#
+# 整个块，只用 torch 写出来：
+# %% name="modern-scratch"
+from llmguide_lib.models import Llama, LlamaConfig
+
+
+def turn(x, theta=10_000.0):
+    """Rotary positions of (B, H, T, K): number i and number i + K/2 are turned by t * theta^(-2i/K)."""
+    half = x.shape[-1] // 2  # angles in float32, as in the models that were released with them
+    frequency = 1.0 / theta ** (torch.arange(half, dtype=torch.float32) / half)
+    angle = torch.arange(x.shape[-2], dtype=torch.float32)[:, None] * frequency
+    (first, second), cos, sin = x.split(half, dim=-1), angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def my_llama_block(x, block, num_heads, num_kv_heads):
+    """Pre-norm: x + attention(norm(x)), then x + gated feed-forward(norm(x))."""
+    y, parts = my_rms_norm(x, block.norm1.weight, 1e-5), block.attention
+    query = (y @ parts.q_proj.weight.T).unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, H, T, K)
+    key, value = (
+        (y @ part.weight.T).unflatten(-1, (num_kv_heads, -1)).transpose(1, 2)  # (B, G, T, K)
+        .repeat_interleave(num_heads // num_kv_heads, dim=1)  # each serves neighbouring query heads
+        for part in (parts.k_proj, parts.v_proj)
+    )  # fmt: skip
+    fetched, _ = attention(turn(query), turn(key), value, causal_mask(x.shape[1]))
+    x = x + fetched.transpose(1, 2).flatten(2) @ parts.out_proj.weight.T
+    y, parts = my_rms_norm(x, block.norm2.weight, 1e-5), block.feed_forward
+    return x + (F.silu(y @ parts.gate_proj.weight.T) * (y @ parts.up_proj.weight.T)) @ parts.down_proj.weight.T
+
+
+sizes = LlamaConfig(vocab_size=50, max_seq_len=16, d_model=D, num_heads=4, num_kv_heads=2, num_layers=3, d_ff=64)
+llama = stir(Llama(sizes)).eval()
+tokens = torch.arange(22).reshape(2, 11)
+x = llama.token_embedding(tokens)
+for block in llama.blocks:
+    x = my_llama_block(x, block, num_heads=4, num_kv_heads=2)
+mine = my_rms_norm(x, llama.final_norm.weight, 1e-5) @ llama.lm_head.weight.T
+show(library=difference(mine, llama(tokens)))
+# %% [markdown] lang="en" name="modern-theirs"
+# And the one that everybody downloads? The next cell copies these weights into Hugging Face's `LlamaForCausalLM`, if the package
+# `transformers` is installed (the book does not need it; `pip install 'llmguide-lib[hub]'`). Both run in float32 here; the
+# library's tests compare them in float64, to $10^{-10}$.
+# %% [markdown] lang="zh" of="01b36afc"
+# 那么大家下载使用的那个 Llama 呢？如果装了 `transformers`（本书并不依赖它；安装命令是 `pip install 'llmguide-lib[hub]'`），
+# 下一格会把这些权重复制到 Hugging Face 的 `LlamaForCausalLM` 里。这里两边都用 float32；本书的库在测试里用 float64 比较，误差小于 $10^{-10}$。
+# %% name="modern-hugging-face" tags=["free"]
+from llmguide_lib.huggingface import to_hf
+from llmguide_lib.notebook import say
+
+try:
+    theirs = to_hf(llama.float())
+    show(LlamaForCausalLM=difference(theirs(tokens).logits, llama(tokens), tolerance=1e-4))
+except ImportError:
+    print(say({"en": "transformers is not installed; nothing was compared.", "zh": "没有安装 transformers，未作比较。"}))
+llama = llama.double()
+# %% [markdown] lang="en" name="count"
+# ## Counting: parameters, FLOPs, memory
+#
+# How large is such a model, and what does a token cost? Everything follows from a handful of sizes. Without biases and norms (well
+# below one percent), a block of the classic kind has
+#
+# $$\underbrace{4 D^2}_{\text{attention: } W_Q, W_K, W_V, W_O} + \underbrace{2 D F}_{\text{feed-forward}} = 12 D^2 \text{ for } F = 4D, \qquad N \approx 12\,L D^2 + V D$$
+#
+# A matrix product of a row of $D$ numbers with $D \times F$ takes $DF$ multiplications and as many additions: **two FLOPs per
+# parameter and token**. Attention adds, per layer and token, $2TD$ for the scores and $2TD$ for the mixing (no parameters, but work):
+#
+# $$\text{FLOPs per token} \approx 2 N + 4\,L T D \qquad \text{training: three times that, since the backward pass costs twice the forward pass}$$
+#
+# Hence the famous $6N$ per token of training.
+# %% [markdown] lang="zh" of="02aa6685"
+# ## 数一数：参数、计算量、内存
+#
+# 这样一个模型有多大？算一个词元要多少代价？一切都由几个尺寸决定。不算偏置和归一化（远不到百分之一），一个经典的块有
+#
+# $$\underbrace{4 D^2}_{\text{注意力：} W_Q, W_K, W_V, W_O} + \underbrace{2 D F}_{\text{前馈层}} = 12 D^2 \text{（} F = 4D \text{ 时）}, \qquad N \approx 12\,L D^2 + V D$$
+#
+# 一行 $D$ 个数乘以 $D \times F$ 的矩阵，要做 $DF$ 次乘法和同样多次加法：**每个参数、每个词元两次浮点运算**（FLOPs）。
+# 注意力还要在每一层、对每个词元再加上：算分数 $2TD$，加权平均 $2TD$（没有参数，但有计算）：
+#
+# $$\text{每个词元的 FLOPs} \approx 2 N + 4\,L T D \qquad \text{训练时是三倍，因为反向传播的代价是前向的两倍}$$
+#
+# 著名的“训练一个词元要 $6N$”就是这么来的。
+# %% [markdown] lang="en" name="guess-share" role="prediction"
+# **Predict.** Of the parameters of GPT-2's blocks ($D = 768$, $F = 4D$), what share sits in attention, the part that gave the paper its title? And from
+# which length $T$ on does the attention part $4LTD$ cost more than all matrices of the blocks together?
+# %% [markdown] lang="zh" of="47ee6133"
+# **先预测。** GPT-2 的各个块（$D = 768$，$F = 4D$）里，论文标题所说的注意力占参数的几成？长度 $T$ 从多少开始，注意力那一项 $4LTD$ 会超过块里所有矩阵的计算量？
+# %% name="count-check"
+from torch.utils.flop_counter import FlopCounterMode
+
+from llmguide_lib.models import BERT, BERT_SIZES, GPT, GPT_SIZES, LLAMA_SIZES, GPTConfig
+
+
+def gpt_parameters(c):
+    """Every single one: embeddings, blocks with biases and norms, last norm. The head shares the embedding's matrix."""
+    d, f = c.d_model, c.d_ff or 4 * c.d_model
+    block = 4 * (d * d + d) + (d * f + f) + (f * d + d) + 2 * 2 * d
+    return c.vocab_size * d + c.max_seq_len * d + c.num_layers * block + 2 * d
+
+
+def llama_parameters(c):
+    """No biases; keys and values of num_kv_heads heads; the head has a matrix of its own unless it is tied."""
+    d, width = c.d_model, c.head_width
+    heads = c.num_heads * width + 2 * (c.num_kv_heads or c.num_heads) * width + c.num_heads * width
+    block = d * heads + 3 * d * c.d_ff + 2 * d + (2 * width if c.head_norm else 0)
+    return c.vocab_size * d * (1 if c.tied else 2) + c.num_layers * block + d
+
+
+def counted(model_class, config):
+    """A model without memory: on the device "meta" tensors have shapes only."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in model_class(config).parameters())
+
+
+for name in ("gpt2", "gpt2-medium"):
+    show(f"{name:12}", gpt_parameters(GPT_SIZES[name]), counted(GPT, GPT_SIZES[name]))
+for name in ("llama-3-8b", "qwen3-0.6b"):
+    show(f"{name:12}", llama_parameters(LLAMA_SIZES[name]), counted(Llama, LLAMA_SIZES[name]))
+show("bert-base, with its two heads", counted(BERT, BERT_SIZES["bert-base-uncased"]))
+# %% name="count-flops"
+small = GPTConfig(vocab_size=100, max_seq_len=64, d_model=32, num_heads=4, num_layers=2)
+counting = fill(GPT(small))
+for block in counting.blocks:
+    block.attention.core = attention  # written out: the counter does not know the CPU's fused kernel
+texts = torch.zeros(2, 64, dtype=torch.long)
+with FlopCounterMode(display=False) as forward:
+    loss = counting(texts).sum()
+with FlopCounterMode(display=False) as backward:
+    loss.backward()
+in_matrices = sum(p.numel() for n, p in counting.named_parameters() if p.ndim == 2 and "position" not in n)
+formula = texts.numel() * (2 * in_matrices + 4 * 2 * 64 * 32)  # 2N + 4LTD, for each of 128 tokens
+show(formula=formula, machine=forward.get_total_flops(), backward=backward.get_total_flops() / forward.get_total_flops())
+
+c = GPT_SIZES["gpt2"]
+show(attention_share=4 / 12, equal_from_T=2 * 12 * c.d_model**2 / (4 * c.d_model), six_D=6 * c.d_model)
+# %% [markdown] lang="en" name="count-read"
+# A third: the feed-forward layers, which nobody puts in a title, hold two thirds. And attention's own cost overtakes the matrices only
+# from $T = 6D$ on, 4608 tokens for GPT-2, which reads 1024 at most. "Attention is quadratic" is true, and for short texts not what you pay for.
+#
+# **Memory while generating.** Keys and values of earlier tokens are kept, not computed anew: $2 \cdot L \cdot G \cdot d_k$ numbers for each token, $G$ being the number
+# of key-value heads. Here grouped queries pay:
+# %% [markdown] lang="zh" of="3fa7ec97"
+# 三分之一：没人写进标题的前馈层占了三分之二。而注意力本身的计算量，要到 $T = 6D$ 才超过各个矩阵，对 GPT-2 来说是 4608 个词元，可它最多只读 1024 个。
+# “注意力是平方复杂度”没有错，但在短文本上，花钱的地方不是它。
+#
+# **生成时的内存。** 前面词元的键和值会保存下来，不重新计算：每个词元 $2 \cdot L \cdot G \cdot d_k$ 个数，$G$ 是键值头的个数。分组查询的好处就在这里：
+# %% name="count-cache"
+c = LLAMA_SIZES["llama-3-8b"]
+for name, kv_heads in (("each head its own", c.num_heads), ("grouped, 8", c.num_kv_heads), ("one for all", 1)):
+    numbers = 2 * c.num_layers * kv_heads * c.head_width
+    show(f"{name:18}", "KiB per token", numbers * 2 / 2**10, "  GiB for 8192 tokens", numbers * 2 * 8192 / 2**30)
+# %% [markdown] lang="en" name="guess-anatomy" role="prediction"
+# **Predict, then look it up below.** You serve Llama 3 8B with 16 bits per number to 16 users at once, each with a text of 8,192 tokens. Which needs more memory: the
+# weights, or all those keys and values? And which block of BERT has the most parameters?
+# %% [markdown] lang="zh" of="e37c92e6"
+# **先预测，再在下面查。** 你用每个数 16 位的 Llama 3 8B 同时服务 16 个用户，每人的文本有 8192 个词元。权重和所有这些键值，哪一个更占内存？BERT 里参数最多的是哪一块？
+# %% name="explore-anatomy" tags=["free"]
+from llmguide_lib.widgets import ModelAnatomy
+
+ModelAnatomy("llama-3-8b")
+# %% [markdown] lang="en" role="caption"
+# Anatomy of a model at its published sizes. Choose a model, click a part (or reach it with the keyboard): its shapes, parameters and FLOPs, and below the
+# memory of weights and of keys and values for the chosen context, batch and precision.
+# %% [markdown] lang="zh" of="efbf67bf"
+# 按公布的尺寸画出的模型结构。选一个模型，点一个部件（也可以用键盘）：显示它的形状、参数量和计算量；下面是在所选长度、批大小和精度下，权重与键值缓存占用的内存。
+# %% [markdown] lang="en" name="answer-anatomy"
+# <details><summary>What you should have found</summary>
+#
+# The weights take about 15 GiB, the keys and values of 16 full texts 16 GiB, slightly more. Without grouped queries it would be 64. And in BERT the largest
+# single part is the table of embeddings: as many parameters as five feed-forward layers.
+#
+# </details>
+# %% [markdown] lang="zh" of="4b3290f1"
+# <details><summary>你应该会发现</summary>
+#
+# 权重约占 15 GiB，16 段写满的文本的键值占 16 GiB，还要多一点；没有分组查询的话就是 64 GiB。BERT 里最大的单个部件是词嵌入表，抵得上五个前馈层。
+#
+# </details>
+# %% [markdown] lang="en" name="depth"
+# ## What keeps gradients alive: depth
+#
+# Back to the $I$ of the residual stream. Training changes the first layer by a gradient that has come through all the others. By the chain rule it is
+# a product with one factor for each layer: factors of size 0.8 make $0.8^{48} \approx 2 \cdot 10^{-5}$ over 24 blocks of two sublayers, and factors of size 1.4 make
+# $1.4^{48} \approx 10^7$. That is what **vanishing** and **exploding** means.
+#
+# The guide says: without recurrence there are no vanishing or exploding gradients. So let us take 24 blocks without recurrence, with random weights, in five
+# versions, and measure the gradient that arrives at each depth.
+# %% [markdown] lang="zh" of="02d81d67"
+# ## 是什么让梯度活着：深度方向
+#
+# 回到残差流的那个 $I$。训练要改动第一层，靠的是穿过其余各层传回来的梯度。按链式法则，它是一个连乘积，每层一个因子：
+# 24 个块、每块两个子层，如果因子大小是 0.8，就是 $0.8^{48} \approx 2 \cdot 10^{-5}$；如果是 1.4，就是 $1.4^{48} \approx 10^7$。这就是所谓的**梯度消失**和**梯度爆炸**。
+#
+# 指南说：没有循环结构，就没有梯度消失或爆炸。那我们就取 24 个没有循环的块，权重随机，分成五种版本，测量到达每个深度的梯度。
+# %% [markdown] lang="en" name="guess-depth" role="prediction"
+# **Predict** for each of the five whether the gradient at the first block is about as large as at the last one, much smaller, or much larger: (1) neither residual
+# nor norm; (2) norm only; (3) residual only; (4) post-norm; (5) pre-norm.
+# %% [markdown] lang="zh" of="23d6ab92"
+# **先预测**五种情况下，第一个块收到的梯度和最后一个块相比，是差不多、小得多，还是大得多：（1）既没有残差也没有归一化；（2）只有归一化；（3）只有残差；（4）后归一化；（5）前归一化。
+# %% name="depth-measure"
+def neither(x, sublayer, norm):
+    return sublayer(x)
+
+
+def norm_only(x, sublayer, norm):
+    return norm(sublayer(x))
+
+
+def residual_only(x, sublayer, norm):
+    return x + sublayer(x)
+
+
+def stack(residual, num_layers, seed, width=32):
+    """Causal blocks whose matrices keep the size of a vector."""
+    return [
+        fill(
+            EncoderBlock(
+                MultiHeadAttention(width, num_heads=4, core=causal_attention),
+                FeedForward(width, 4 * width, nn.ReLU()),
+                LayerNorm(width),
+                LayerNorm(width),
+                residual=residual,
+            ),
+            seed=100 * seed + layer,
+        )
+        for layer in range(num_layers)
+    ]
+
+
+def through_depth(residual, seed, num_layers=24):
+    """Size of the gradient at the input of every block and at the end, for a random linear loss."""
+    states = [draw(4, 16, 32, seed=seed).requires_grad_()]
+    for block in stack(residual, num_layers, seed):
+        states.append(block(states[-1]))
+        states[-1].retain_grad()
+    end = F.layer_norm(states[-1], (32,)) if residual is pre_norm else states[-1]
+    (end * draw(*end.shape, seed=seed + 50)).sum().backward()
+    return torch.tensor([state.grad.norm() for state in states])
+
+
+versions = {f.__name__: f for f in (neither, norm_only, residual_only, post_norm, pre_norm)}
+arriving = {name: torch.stack([through_depth(f, seed) for seed in range(5)]) for name, f in versions.items()}
+ratio = {name: grads[:, 0] / grads[:, -1] for name, grads in arriving.items()}
+print("gradient at block 1, relative to the end: smallest and largest of 5 seeds")
+for name, ratios in ratio.items():
+    print(f"{name:14} {ratios.min():8.0e} {ratios.max():8.0e}")
+# %% name="depth-plot" tags=["free"]
+from llmguide_lib.plots import curves
+
+figure = curves(
+    {name: grads.log().mean(dim=0).exp().tolist() for name, grads in arriving.items()},
+    range(25),
+    xlabel="blocks below",
+    ylabel="gradient",
+    log="y",
+)
+# %% [markdown] lang="en" role="caption"
+# The gradient that arrives at each depth of 24 blocks with random weights (geometric mean of five seeds, logarithmic axis; it travels from right to left). Without residual and norm it
+# vanishes by several orders of magnitude, with the residual alone it explodes by more; with a norm it stays within about one order.
+# %% [markdown] lang="zh" of="aadf7fdd"
+# 24 个权重随机的块里，到达每个深度的梯度（五个随机种子的几何平均，对数刻度；梯度从右向左传）。既无残差又无归一化时，它消失了好几个数量级；只有残差时，它爆炸得更厉害；
+# 有归一化时，变化大约在一个数量级以内。
+# %% [markdown] lang="en" name="depth-read"
+# Leaving out recurrence was not what did it. Without residual and norm the gradient vanishes; with the residual alone it explodes, because $I + \partial f/\partial x$ is *larger* than 1
+# (and so the stream grew at the top of this chapter). A norm divides by the size to which the stream has grown, and so holds it in check. Norms alone keep the size of the gradient too, but look
+# at the first table of this chapter: without the residual there is soon nothing left that would be worth differentiating.
+#
+# Post- and pre-norm both look healthy here. Are they?
+# %% [markdown] lang="zh" of="2ab1b8ae"
+# 起作用的并不是“没有循环”。既没有残差也没有归一化，梯度就消失；只有残差，梯度就爆炸，因为 $I + \partial f/\partial x$ *大于* 1（本章开头残差流不断变大，也是这个原因）。
+# 归一化除以残差流长大了的尺寸，把它控制住。单靠归一化也能保住梯度的大小，但请看本章的第一张表：没有残差，很快就没有什么值得求导的东西了。
+#
+# 在这里，后归一化和前归一化看上去都健康。真的吗？
+# %% [markdown] lang="en" name="warm-up"
+# ## Why post-norm needs a warm-up
+#
+# The paper of 2017 trains with a **warm-up**: the learning rate starts near zero and rises over 4,000 steps. GPT-like models are less fussy. The experiment: a small decoder
+# of eight blocks (about a hundred thousand parameters, matrices as in the paper) reads Python's documentation byte by byte for 300 steps, with both places of the norm, with and without a warm-up of 100
+# steps, at four learning rates. Three seeds each make 48 runs, a matter of minutes: they are *recorded* (`python benchmarks/warmup.py`), and the four most telling ones run here in
+# front of you.
+#
+# Two models that only count are the bars to clear: *unigram* knows how frequent each byte is, *bigram* what follows each byte.
+# %% [markdown] lang="zh" of="c4c1f52b"
+# ## 后归一化为什么需要预热
+#
+# 2017 年的论文训练时用了**预热**（warm-up）：学习率从接近零开始，用 4000 步慢慢升上去。GPT 这类模型就没那么挑剔。实验是这样的：一个八个块的小解码器（约十万个参数，矩阵的初始化与论文相同），
+# 逐字节读 Python 的文档，读 300 步；两种归一化位置，有或没有 100 步的预热，四种学习率，各用三个随机种子，共 48 次训练，要好几分钟，所以是*录下来*的（`python benchmarks/warmup.py`）；
+# 其中最能说明问题的四次，在这里当着你的面再跑一遍。
+#
+# 要跨过的门槛是两个只会计数的模型：*unigram* 只知道每个字节有多常见，*bigram* 知道每个字节后面跟什么。
+# %% [markdown] lang="en" name="guess-warm-up" role="prediction"
+# **Predict.** Which of the four arms can use the largest learning rate? And what does a model have that fails: a loss that flies off to infinity, or something else?
+# %% [markdown] lang="zh" of="a798594f"
+# **先预测。** 四种组合里，哪一种能承受最大的学习率？训练失败的模型会怎样：损失飞向无穷大，还是别的样子？
+# %% name="warm-up-recorded"
+from llmguide_lib.notebook import recorded
+
+record = recorded("warmup")
+rates = [0.001, 0.002, 0.004, 0.008]
+finals = {}
+for name, runs in record["runs"].items():
+    place, warmup, rate = name.split(", ")
+    arm = f"{place}, {warmup}"
+    finals.setdefault(arm, {})[float(rate.split()[1])] = [run["final"] for run in runs.values()]
+show("unigram", record["counted"]["unigram"], "bigram", record["counted"]["bigram"])
+print("mean loss of the last 50 steps: smallest to largest of three seeds")
+print(" " * 22, *(f"{rate:>12}" for rate in rates))
+for arm, by_rate in finals.items():
+    print(f"{arm:22}", *(f" {min(by_rate[rate]):5.2f}-{max(by_rate[rate]):.2f}" for rate in rates))
+# %% name="warm-up-plot" tags=["free"]
+figure = curves(
+    {arm: [sum(by_rate[rate]) / 3 for rate in rates] for arm, by_rate in finals.items()},
+    rates,
+    xlabel="learning rate",
+    ylabel="loss (nats per byte)",
+    levels=record["counted"],
+    log="x",
+)
+# %% [markdown] lang="en" role="caption"
+# *Recorded.* Loss after 300 steps over the learning rate, mean of three seeds, for the four arms; dotted lines are the two models that count.
+# %% [markdown] lang="zh" of="939ed04c"
+# *录制的结果。* 训练 300 步后的损失随学习率的变化，四种组合，三个随机种子取平均；虚线是两个计数模型。
+# %% name="warm-up-live" tags=["free"]
+from llmguide_lib.corpora import documentation
+from llmguide_lib.notebook import Monitor
+from llmguide_lib.objectives import NextToken, Windows
+
+torch.set_default_dtype(torch.float32)
+text = "\n\n".join(document.text for document in documentation("train", ["stdlib"]))
+row = torch.tensor(list(text.encode()))
+
+
+def decoder(residual, seed):
+    """GPT with its norms in this place; matrices begin as in the first Transformer (Xavier)."""
+    torch.manual_seed(seed)
+    model = GPT(GPTConfig(vocab_size=256, max_seq_len=32, d_model=32, num_heads=4, num_layers=8))
+    model.lm_head = nn.Linear(32, 256, bias=False)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=32**-0.5)
+    for block in model.blocks:
+        block.residual = residual
+    if residual is post_norm:
+        model.final_norm = nn.Identity()  # the last block ends with a norm
+    return model
+
+
+RATE, SEED = 0.002, 1
+arms = {}
+for residual in (post_norm, pre_norm):
+    for warmup_steps in (0, 100):
+        model = decoder(residual, SEED)
+        optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
+        arms[f"{residual.__name__.replace('_', '-')}, warm-up {warmup_steps}"] = model, optimizer, warmup_steps
+
+losses = {arm: [] for arm in arms}
+with Monitor(seconds=600, max_steps=300, label="loss (nats per byte)", baselines=record["counted"]) as run:
+    for step, batch in zip(run, NextToken(Windows(row, 32, 16, seed=SEED)), strict=False):
+        for arm, (model, optimizer, warmup_steps) in arms.items():  # all four read the same batch
+            optimizer.param_groups[0]["lr"] = RATE * min(1, (step + 1) / (warmup_steps + 1))
+            loss = F.cross_entropy(model(batch.tokens).flatten(0, 1), batch.targets.flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[arm].append(loss.item())
+            if step % 10 == 9:
+                run.record(**{arm: sum(losses[arm][-10:]) / 10})
+# %% [markdown] lang="en" role="caption"
+# Trained just now, one seed, the learning rate 0.002 for all four: the loss over the steps, each point the mean of ten.
+# %% [markdown] lang="zh" of="5e53faec"
+# 刚刚训练出来的四条曲线，一个随机种子，学习率都是 0.002：损失随步数的变化，每个点是十步的平均。
+# %% name="warm-up-check"
+for arm, seen in losses.items():  # what ran live lies inside the spread of the recorded runs, with some room
+    spread = finals[arm][RATE]
+    assert min(spread) - 0.2 < sum(seen[-50:]) / 50 < max(spread) + 0.2, arm
+best = {arm: min(sum(values) / 3 for values in by_rate.values()) for arm, by_rate in finals.items()}
+post, post_warm, pre, pre_warm = finals.values()
+assert min(post[RATE]) > 3.0 > max(post_warm[RATE])  # post-norm without a warm-up stays with the frequencies,
+assert max(pre[RATE]) < 2.8 and abs(best["pre-norm, warm-up 0"] - best["pre-norm, warm-up 100"]) < 0.05  # pre-norm needs none,
+assert best["pre-norm, warm-up 0"] < best["post-norm, warm-up 100"] < best["post-norm, warm-up 0"]
+assert min(best.values()) > record["counted"]["bigram"]  # and so short a training does not beat counting pairs.
+# %% name="warm-up-alike" tags=["measured"]
+read = row[None, :32].long()
+with torch.no_grad():
+    states = {arm: alike(model.hidden(read)[0]).item() for arm, (model, _, _) in arms.items()}
+print("mean cosine between the final states of 32 positions")
+for arm, value in states.items():
+    show(f"{arm:22}", round(value, 3))
+# %% name="warm-up-alike-check"
+assert states["post-norm, warm-up 0"] > 0.9 > max(value for arm, value in states.items() if arm != "post-norm, warm-up 0")
+torch.set_default_dtype(torch.float64)
+# %% [markdown] lang="en" name="warm-up-read"
+# Post-norm without a warm-up does not explode. It *stays where it is*: at the loss of the unigram model, for which it needs to read nothing. It has learned how frequent the bytes are, and the last table says why no more: whatever
+# stands in the text, all its positions end as nearly the same vector. That is the collapse from the top of this chapter, brought about by training. The first steps, taken at full rate while the
+# weights are still random, drive it there, and at this rate the remaining steps do not lead out again. With a warm-up the same model at the same rate learns. Pre-norm learns either way, and at rates four times as large.
+#
+# Careful with the conclusion: at the smallest rate post-norm gets by without a warm-up too, and a warm-up does not save it at the largest ones. A warm-up widens the range of rates that work; pre-norm widens it more, and was better at its best rate. Deeper
+# post-norm models have a narrower range still (Liu et al. 2020). And none of the arms has beaten the model that counts pairs: 300 steps are for seeing how training begins, not for a good language model.
+# %% [markdown] lang="zh" of="7aa66728"
+# 后归一化没有预热，并不会爆炸，而是*停在原地*：损失停在 unigram 的水平，要达到这个水平，根本不用读文本。它只学会了每个字节有多常见；最后那张表说明了为什么学不到更多：不管文本里是什么，
+# 所有位置最后都变成几乎同一个向量。这正是本章开头的坍缩，只不过这次是训练造成的：最初几步在权重还是随机的时候就用了最大的学习率，把它推了进去，而学习率这么大，后面再怎么训练也没能走出来。
+# 有了预热，同一个模型用同样的学习率就学得会。前归一化则有没有预热都行，学习率大到四倍也行。
+#
+# 下结论要小心：学习率最小时，后归一化没有预热也过得去；学习率最大时，有预热也救不了它。预热拓宽了可用学习率的范围；前归一化拓得更宽，而且在各自最好的学习率下，结果也更好。后归一化的模型越深，这个范围越窄（Liu 等人 2020）。
+# 还有，四种组合都没有胜过数字节对的模型：300 步只够看清训练怎样开始，不足以得到好的语言模型。
+# %% [markdown] lang="en" name="time"
+# ## What keeps gradients alive: time
+#
+# The rival of 2017 was the **recurrent network** (RNN): it reads word by word and keeps what it knows in one state, $h_t = \tanh(W x_t + U h_{t-1})$. A word that stood 127 words ago has
+# come through 127 products with $U$: for the gradient, that is a network 127 layers deep. In a Transformer every word is one layer away from every other.
+#
+# Four networks with random weights, all of width 32; the question is how strongly the output at the last position depends on the input $d$ positions earlier. The LSTM is an RNN with gates; with a bias of 3
+# its forget gate is open 95 percent at the start.
+# %% [markdown] lang="zh" of="de0389c0"
+# ## 是什么让梯度活着：时间方向
+#
+# 2017 年的对手是**循环神经网络**（RNN）：它一个词一个词地读，把知道的一切都放在一个状态里，$h_t = \tanh(W x_t + U h_{t-1})$。127 个词以前的那个词，要连乘 127 次 $U$ 才到得了这里：
+# 对梯度来说，这就是一个 127 层深的网络。而在 Transformer 里，任何两个词之间只隔一层。
+#
+# 取四个权重随机的网络，宽度都是 32，看最后一个位置的输出对 $d$ 个位置之前的输入有多敏感。LSTM 是带门的 RNN；遗忘门的偏置取 3 时，一开始这扇门开着 95%。
+# %% name="time-measure"
+def recurrent(kind, seed, bias=0.0):
+    """A recurrent layer of width 32; ``bias`` is the forget gate's."""
+    layer = fill(kind(32, 32, batch_first=True), seed)
+    if kind is nn.LSTM:
+        layer.bias_hh_l0.data[32:64] = bias  # PyTorch's order of gates: input, forget, cell, output
+    return lambda x: layer(x)[0]
+
+
+def blocks_of(seed):
+    blocks = stack(pre_norm, num_layers=2, seed=seed)
+
+    def run(x):
+        for block in blocks:
+            x = block(x)
+        return x
+
+    return run
+
+
+def through_time(network, seed, length=128):
+    """Gradient of the last output at the input d positions earlier, mean of 8 texts, relative to d = 1."""
+    x = draw(8, length, 32, seed=seed + 70).requires_grad_()
+    last = network(x)[:, -1]
+    (last * draw(*last.shape, seed=seed + 80)).sum().backward()
+    arriving = x.grad.norm(dim=-1).mean(dim=0).flip(0)
+    return arriving / arriving[1]
+
+
+networks = {
+    "RNN": lambda seed: recurrent(nn.RNN, seed),
+    "LSTM": lambda seed: recurrent(nn.LSTM, seed),
+    "LSTM, bias 3": lambda seed: recurrent(nn.LSTM, seed, bias=3.0),
+    "Transformer": blocks_of,
+}
+felt = {name: torch.stack([through_time(make(seed), seed) for seed in range(5)]) for name, make in networks.items()}
+print("gradient over 127 positions relative to one position: smallest and largest of 5 seeds")
+for name, grads in felt.items():
+    print(f"{name:14} {grads[:, 127].min():8.0e} {grads[:, 127].max():8.0e}")
+# %% name="time-plot" tags=["free"]
+distances = list(range(1, 128))
+figure = curves(
+    {name: grads.log().mean(dim=0).exp()[1:].tolist() for name, grads in felt.items()},
+    distances,
+    xlabel="positions between input and output",
+    ylabel="gradient relative to one position",
+    log="y",
+)
+# %% [markdown] lang="en" role="caption"
+# How strongly the last output depends on inputs further and further back (geometric mean of five seeds, logarithmic axis). In the RNN and the usual LSTM the gradient dies
+# exponentially with the distance; in an LSTM that begins with its forget gate open, and in the Transformer, it does not.
+# %% [markdown] lang="zh" of="a841a78d"
+# 最后一个输出对越来越远的输入有多敏感（五个随机种子的几何平均，对数刻度）。在 RNN 和普通的 LSTM 里，梯度随距离指数衰减；在遗忘门一开始就打开的 LSTM 和 Transformer 里则没有。
+# %% name="time-verdict"
+rnn, lstm, opened, transformer = (felt[name][:, 127] for name in networks)
+decide(
+    "2.2c",
+    {
+        "over time: an RNN's gradient vanishes": bool((rnn < 1e-10).all()),
+        "over time: a Transformer's does not": bool((transformer > 0.05).all() and (transformer < 20).all()),
+        "over depth: with norm and residual it does not": all(
+            bool((ratio[name] > 0.05).all() and (ratio[name] < 50).all()) for name in ("post_norm", "pre_norm")
+        ),
+    },
+    limits={
+        "over depth: vanishes without residual and norm": bool((ratio["neither"] < 1e-3).all()),
+        "over depth: explodes with the residual alone": bool((ratio["residual_only"] > 1e5).all()),
+        "an RNN with open gates keeps it too": bool((opened > 0.05).all()),
+    },
+)
+# %% [markdown] lang="en" claim="2.2c"
+# **The guide's claim 2.2c**, that without recurrence there are no vanishing or exploding gradients, is right about time: there, products over many steps are gone. But depth is a
+# sequence too, and there the residual *and* the norm do the work, not the missing recurrence; without them a Transformer vanishes or explodes like any deep network. Nor is recurrence
+# as such to blame: open gates, which are a residual road through time, keep an RNN's gradient alive. Had the Transformer's gradient fallen with the distance, or had 24 blocks without
+# residual and norm kept theirs, the verdict would have been another one. All this is measured with random weights, as at the start of training.
+# %% [markdown] lang="zh" of="d6be09ed"
+# **指南的说法 2.2c**：没有循环结构，就没有梯度消失或爆炸。就时间方向而言，它说得对：许多步的连乘没有了。但深度也是一个序列，在那里起作用的是残差*和*归一化，而不是“没有循环”；
+# 缺了它们，Transformer 和任何深层网络一样会消失或爆炸。循环本身也不是罪魁祸首：打开的门等于在时间方向上修了一条残差路，RNN 的梯度同样能活下来。
+# 假如 Transformer 的梯度随距离下降，或者 24 个块没有残差和归一化也能保住梯度，结论就会不同。以上都是用随机权重测的，相当于训练刚开始的时候。
+# %% [markdown] lang="en" name="parallel"
+# ## Parallel over time
+#
+# The other complaint about RNNs: they cannot begin with word 100 before word 99 is done. How many steps must wait for each other, for $T$ words and $L$ layers?
+#
+# | | training on a text | writing a text |
+# |---|---|---|
+# | RNN | $T + L - 1$ | $T \cdot L$ |
+# | Transformer | $L$ | $T \cdot L$ |
+#
+# In training all words are known, so a Transformer treats them as the rows of one matrix. In writing they are not: the next word must be there before the one after it can be
+# asked for, whatever the architecture. The table promises a lot; a clock tells what is left of it *on this machine*. Two Transformer blocks have $24 D^2$ weights, three LSTM layers as well.
+# %% [markdown] lang="zh" of="0999ecc1"
+# ## 沿时间并行
+#
+# 对 RNN 的另一个抱怨是：第 99 个词没算完，第 100 个词就不能开始。对 $T$ 个词、$L$ 层，有多少步必须一个等一个？
+#
+# | | 用一段文字训练 | 写一段文字 |
+# |---|---|---|
+# | RNN | $T + L - 1$ | $T \cdot L$ |
+# | Transformer | $L$ | $T \cdot L$ |
+#
+# 训练时所有的词都已知，Transformer 就把它们当作一个矩阵的各行一起算。写的时候不行：不管什么架构，总要先有下一个词，才能问再下一个。
+# 表格许诺了很多，*在这台机器上*还剩多少，要看表。两个 Transformer 块有 $24 D^2$ 个权重，三层 LSTM 也是。
+# %% [markdown] lang="en" name="guess-parallel" role="prediction"
+# **Predict** for your machine, at equal parameters ($D = 256$): which trains faster on one text of 256 words? On sixteen such texts at once? And which writes the next word faster, after 32 words, and after 4,096?
+# %% [markdown] lang="zh" of="7bed3daa"
+# **先预测**：在你的机器上，参数量相等（$D = 256$），用一段 256 个词的文字训练，谁更快？同时用十六段呢？写下一个词，前面有 32 个词时谁更快？有 4096 个词时呢？
+# %% name="parallel-measure" tags=["measured"]
+import time
+
+from llmguide_lib.attention import KVCache
+
+torch.set_default_dtype(torch.float32)
+torch.manual_seed(0)
+WIDTH = 256
+transformer_blocks = nn.ModuleList(
+    EncoderBlock(
+        MultiHeadAttention(WIDTH, num_heads=4, core=causal_attention),
+        FeedForward(WIDTH, 4 * WIDTH, nn.ReLU()),
+        LayerNorm(WIDTH),
+        LayerNorm(WIDTH),
+    )
+    for _ in range(2)
+)
+lstm_layers = nn.LSTM(WIDTH, WIDTH, num_layers=3, batch_first=True)
+
+
+def forward_pass(model, x, cache=None):
+    if isinstance(model, nn.LSTM):
+        return model(x)[0]
+    for layer, block in enumerate(model):
+        x = block(x, None, cache, layer)
+    return x
+
+
+def fastest(tasks, repeats):
+    """Milliseconds of each task, the best of several tries in turns: what else the machine does only makes it slower."""
+    times = {name: [] for name in tasks}
+    for _ in range(repeats + 1):  # the first one warms up
+        for name, task in tasks.items():
+            begun = time.perf_counter()
+            task()
+            times[name].append(1000 * (time.perf_counter() - begun))
+    return {name: min(taken[1:]) for name, taken in times.items()}
+
+
+models = {"Transformer": transformer_blocks, "LSTM": lstm_layers}
+training_ms = {}
+for texts, length in ((1, 64), (1, 256), (16, 64), (16, 256)):
+    x = torch.randn(texts, length, WIDTH)
+    tasks = {name: lambda model=model, x=x: forward_pass(model, x).sum().backward() for name, model in models.items()}
+    training_ms[texts, length] = fastest(tasks, repeats=8 if texts == 1 else 3)
+
+writing_ms = {}
+with torch.no_grad():
+    state, word = lstm_layers(torch.randn(1, 8, WIDTH))[1], torch.randn(1, 1, WIDTH)
+    for length in (32, 512, 4096):
+        cache = KVCache(num_layers=2, max_seq_len=length + 100)
+        forward_pass(transformer_blocks, torch.randn(1, length, WIDTH), cache)
+        tasks = {
+            "Transformer": lambda cache=cache: forward_pass(transformer_blocks, word, cache),
+            "LSTM": lambda: lstm_layers(word, state),
+        }
+        writing_ms[length] = fastest(tasks, repeats=40)
+show(parameters=[sum(p.numel() for p in model.parameters()) for model in models.values()])
+print("training, ms per step       Transformer   LSTM")
+for (texts, length), taken in training_ms.items():
+    print(f"{texts:3} texts of {length:4} words {taken['Transformer']:14.1f} {taken['LSTM']:7.1f}")
+print("writing, ms per word")
+for length, taken in writing_ms.items():
+    print(f"after {length:5} words        {taken['Transformer']:14.2f} {taken['LSTM']:7.2f}")
+# %% name="parallel-verdict"
+def advantage(taken):
+    """How many times the LSTM needs the Transformer's time."""
+    return taken["LSTM"] / taken["Transformer"]
+
+
+torch.set_default_dtype(torch.float64)
+assert advantage(training_ms[1, 64]) > 1.1 and advantage(training_ms[16, 256]) < advantage(training_ms[1, 64])
+assert writing_ms[4096]["Transformer"] > 1.3 * writing_ms[32]["Transformer"]
+decide(
+    "2.2b",
+    {
+        "training on one text: faster than an LSTM of equal size": advantage(training_ms[1, 64]) > 1.1,
+    },
+    limits={
+        "much less so with sixteen texts at once": advantage(training_ms[16, 256]) < advantage(training_ms[1, 64]),
+        "writing: a word takes longer the longer the text": writing_ms[4096]["Transformer"]
+        > 1.3 * writing_ms[32]["Transformer"],
+        "which an LSTM's does not": writing_ms[4096]["LSTM"] < 1.5 * writing_ms[32]["LSTM"],
+    },
+)
+# %% [markdown] lang="en" claim="2.2b"
+# **The guide's claim 2.2b**, that parallelism makes the Transformer efficient, holds where there is something to do in parallel. With one text, the LSTM multiplies its matrices by one vector after the other and
+# must fetch all weights for each; the Transformer does it once for the whole text. With sixteen texts at once the LSTM has sixteen rows to multiply, and on a processor with few cores its disadvantage shrinks or is gone: the *work*
+# is the same, only the *waiting* differs, and waiting costs most where thousands of units could work at the same time, on a GPU. While writing there is nothing to do in parallel, and the text read so far must be looked through for every word. Had the LSTM
+# trained faster on one text, the verdict would have been the opposite.
+# %% [markdown] lang="zh" of="e7c6c4ab"
+# **指南的说法 2.2b**：并行使 Transformer 高效。有东西可以并行做的时候，它成立。只有一段文字时，LSTM 的矩阵一次只乘一个向量，每次都要把全部权重取一遍；Transformer 对整段文字只做一次。
+# 同时有十六段时，LSTM 一次能乘十六行，在核心不多的处理器上，它的劣势就缩小甚至消失了：*工作量*一样，差别只在*等待*；而等待代价最高的地方，是有成千上万个单元可以同时干活的 GPU。
+# 写的时候没有什么可以并行，而且每写一个词都要把已有的文字查看一遍。假如用一段文字训练时 LSTM 更快，结论就会相反。
+# %% [markdown] lang="en" name="device"
+# ## On your GPU, if there is one
+#
+# The same blocks on the best device at hand; the result agrees with the CPU up to the rounding of float32.
+# %% [markdown] lang="zh" of="1dcb1641"
+# ## 有 GPU 就用 GPU
+#
+# 同样的块放到可用的最快设备上运行，结果与 CPU 相差不超过 float32 的舍入误差。
+# %% name="device-check" tags=["device"]
+from llmguide_lib import runtime
+
+on_cpu = Llama(sizes).eval().float()
+expected = on_cpu(tokens)
+there = runtime.device()
+result = on_cpu.to(there)(tokens.to(there)).cpu()
+assert (result - expected).abs().max() < 1e-4
+# %% [markdown] lang="en" name="end"
+# ## Back to the question
+#
+# What happens if you stack only attention? All words become the same word. What the other parts are for, in one line each: the **residual** keeps what was there and gives the gradient a road;
+# the **norm** keeps the stream from growing; the **feed-forward layer** computes, where attention can only mix; the **mask** makes training on a whole text at once honest; **cross-attention** lets a
+# writer ask a reader.
+#
+# **Limits.** All experiments here are small: eight blocks of width 32, 24 with random weights. What they show about warm-up agrees with Xiong et al. for models of the paper's size, but the learning rates at which it happens
+# do not carry over. Pre-norm has a price too, which small models do not show: its stream grows, so that late blocks change it little (Liu et al. 2020). And the RNNs here are those of 2014; recent ones train in parallel too.
+#
+# **Sources.** [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3 (the whole model), 5.3 (warm-up);
+# [Dong et al. 2021](https://arxiv.org/abs/2103.03404) (attention alone collapses); [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) (post-norm, pre-norm, warm-up);
+# [Liu et al. 2020](https://arxiv.org/abs/2004.08249) (why post-norm is hard to train); [Ba et al. 2016](https://arxiv.org/abs/1607.06450) and [Zhang and Sennrich 2019](https://arxiv.org/abs/1910.07467) (the norms);
+# [Shazeer 2020](https://arxiv.org/abs/2002.05202) (gates); [Ainslie et al. 2023](https://arxiv.org/abs/2305.13245) (grouped queries); [Kaplan et al. 2020](https://arxiv.org/abs/2001.08361), section 2.1 (6N);
+# [Pascanu et al. 2013](https://arxiv.org/abs/1211.5063) (vanishing and exploding gradients in RNNs).
+#
+# **Next:** [the exercises of this chapter](exercises.en.ipynb). Chapters 5 and 6 give these blocks something to learn.
+# %% [markdown] lang="zh" of="865583f5"
+# ## 回到开头的问题
+#
+# 只叠注意力会怎么样？所有的词都变成同一个词。其他零件各有什么用，一句话一件：**残差**留住原有的东西，也给梯度一条路；**归一化**不让残差流越来越大；注意力只会混合，
+# **前馈层**负责计算；**掩码**让“一次用整段文字训练”不至于作弊；**交叉注意力**让写的一方能问读的一方。
+#
+# **局限。** 这里的实验都很小：八个宽度为 32 的块，24 个权重随机的块。关于预热的结论与 Xiong 等人在论文规模的模型上得到的一致，但出问题的学习率是多少，不能照搬。
+# 前归一化也有代价，小模型上看不出来：残差流越来越大，靠后的块就很难再改动它（Liu 等人 2020）。另外，这里的 RNN 是 2014 年的；近年来的 RNN 也能并行训练。
+#
+# **文献。** [Vaswani 等人（2017）](https://arxiv.org/abs/1706.03762) 第 3 节（整个模型）、第 5.3 节（预热）；
+# [Dong 等人（2021）](https://arxiv.org/abs/2103.03404)（只有注意力就会坍缩）；[Xiong 等人（2020）](https://arxiv.org/abs/2002.04745)（后归一化、前归一化与预热）；
+# [Liu 等人（2020）](https://arxiv.org/abs/2004.08249)（后归一化为什么难训练）；[Ba 等人（2016）](https://arxiv.org/abs/1607.06450)与 [Zhang 和 Sennrich（2019）](https://arxiv.org/abs/1910.07467)（两种归一化）；
+# [Shazeer（2020）](https://arxiv.org/abs/2002.05202)（门）；[Ainslie 等人（2023）](https://arxiv.org/abs/2305.13245)（分组查询）；[Kaplan 等人（2020）](https://arxiv.org/abs/2001.08361) 第 2.1 节（6N）；
+# [Pascanu 等人（2013）](https://arxiv.org/abs/1211.5063)（RNN 里的梯度消失与爆炸）。
+#
+# **接下来：** 做[这一章的练习](exercises.zh.ipynb)。第 5、6 章会让这些块真正学点东西。

@@ -1,0 +1,191 @@
+"""The exercises of chapter 04: those by hand and the one to measure here, those about blocks in ``blocks``."""
+
+import math
+
+from .blocks import BLOCK, DEBUG, LAYER_NORM, READER
+from .registry import Case, Exercise, Misconception, entry
+
+# -- 1. norms by hand -------------------------------------------------------------------------------------------------
+
+_LAYER, _RMS, _POST = 2 / math.sqrt(2), 4 / math.sqrt(6), 4 / math.sqrt(12)
+
+NORMS = Exercise(
+    name="norms",
+    points=2,
+    reference=[_LAYER, _RMS, _POST],
+    ask=entry,
+    tolerance=5e-3,
+    cases=(
+        Case("layer", {"en": "The fourth number after LayerNorm", "zh": "LayerNorm 之后的第四个数"}, lambda: (0,)),
+        Case("rms", {"en": "The fourth number after RMSNorm", "zh": "RMSNorm 之后的第四个数"}, lambda: (1,)),
+        Case("post", {"en": "The first number after post-norm", "zh": "后归一化之后的第一个数"}, lambda: (2,)),
+    ),
+    misconceptions=(
+        Misconception(
+            "divided by D - 1",
+            [2 / math.sqrt(8 / 3), _RMS, _POST],
+            {"en": "The variance is divided by D - 1 = 3.", "zh": "方差除以了 D - 1 = 3。"},
+            {"en": "Here it is the mean of the squares: divide by 4.", "zh": "这里取平方的平均：除以 4。"},
+            "https://github.com/harvardnlp/annotated-transformer/pull/119",
+        ),
+        Misconception(
+            "divided by the variance",
+            [2 / 2, 4 / 6, 4 / 12],
+            {"en": "You divided by the variance instead of its root.", "zh": "除以的是方差，没有开平方根。"},
+            {"en": "A length is measured by a root.", "zh": "衡量长度要开平方根。"},
+            READER,
+        ),
+        Misconception(
+            "not centred",
+            [4 / math.sqrt(2), _RMS, _POST],
+            {"en": "LayerNorm takes the mean off first.", "zh": "LayerNorm 要先减去平均值。"},
+            {"en": "What is left of the 4 when the mean is taken off?", "zh": "4 减去平均值之后是多少？"},
+            READER,
+        ),
+        Misconception(
+            "RMSNorm centred",
+            [_LAYER, _LAYER, _POST],
+            {"en": "You centred for RMSNorm too.", "zh": "RMSNorm 也减了平均值。"},
+            {
+                "en": "RMSNorm knows no mean: only the squares of x itself.",
+                "zh": "RMSNorm 不管平均值，只看 x 自身的平方。",
+            },
+            READER,
+        ),
+        Misconception(
+            "normed before adding",
+            [_LAYER, _RMS, 2 / math.sqrt(6) + 2],
+            {
+                "en": "You normalised x and then added: that is neither of the two.",
+                "zh": "先归一化 x 再相加：这不是那两种方式中的任何一种。",
+            },
+            {"en": "Post-norm: add first, then normalise the sum.", "zh": "后归一化：先相加，再对和做归一化。"},
+            "https://github.com/Howuhh/faster-trajectory-transformer/issues/3",
+        ),
+    ),
+)
+
+# -- 2. counting by hand ----------------------------------------------------------------------------------------------
+
+
+def _counts(kv_heads: int = 2, matrices: int = 3, per_parameter: int = 2, kept: int = 2) -> list[float]:
+    """Weights of a block, its FLOPs per token, numbers kept per token; D 8, F 32, 4 heads of 2, 3 layers, T 50."""
+    width, shared = 4 * 2, kv_heads * 2
+    parameters = 8 * width + 2 * 8 * shared + width * 8 + matrices * 8 * 32
+    return [float(parameters), float(per_parameter * parameters + 4 * 50 * width), float(kept * 3 * shared)]
+
+
+COUNTS = Exercise(
+    name="counts",
+    points=2,
+    reference=_counts(),
+    ask=entry,
+    cases=(
+        Case("parameters", {"en": "The weights of one block", "zh": "一个块的权重数"}, lambda: (0,)),
+        Case("flops", {"en": "The FLOPs of one block for one token", "zh": "一个块处理一个词元的 FLOPs"}, lambda: (1,)),
+        Case("cache", {"en": "The numbers kept for one token", "zh": "为一个词元保存的数"}, lambda: (2,)),
+    ),
+    misconceptions=(
+        Misconception(
+            "a key head for each query head",
+            _counts(kv_heads=4),
+            {"en": "You gave every query head keys and values of its own.", "zh": "给每个查询头都配了自己的键和值。"},
+            {
+                "en": "Two key-value heads serve four query heads: how wide are k_proj and v_proj?",
+                "zh": "两个键值头供四个查询头共用：k_proj 和 v_proj 有多宽？",
+            },
+            "https://github.com/vllm-project/vllm/pull/29736",
+        ),
+        Misconception(
+            "an ungated layer",
+            _counts(matrices=2),
+            {"en": "A gated feed-forward layer has three matrices.", "zh": "带门的前馈层有三个矩阵。"},
+            {"en": "Gate, up and down.", "zh": "gate、up、down 各一个。"},
+            "https://github.com/google-research/timesfm/issues/493",
+        ),
+        Misconception(
+            "one FLOP per parameter",
+            [_counts()[0], _counts(per_parameter=1)[1], _counts()[2]],
+            {"en": "You counted the multiplications and not the additions.", "zh": "只算了乘法，没有算加法。"},
+            {
+                "en": "Each weight is multiplied with and added: two FLOPs.",
+                "zh": "每个权重乘一次、加一次，是两次运算。",
+            },
+            "https://github.com/facebookresearch/fvcore/issues/69",
+        ),
+        Misconception(
+            "attention's own work forgotten",
+            [_counts()[0], 2 * _counts()[0], _counts()[2]],
+            {
+                "en": "The comparison with 50 keys and the mixing of 50 values are missing.",
+                "zh": "漏了与 50 个键比较、混合 50 个值的计算。",
+            },
+            {"en": "They have no parameters, and cost 2TD each.", "zh": "这两步没有参数，但各要 2TD。"},
+            READER,
+        ),
+        Misconception(
+            "keys only",
+            [*_counts()[:2], _counts(kept=1)[2]],
+            {"en": "You kept the keys and not the values.", "zh": "只保存了键，没有保存值。"},
+            {"en": "What is mixed once the weights are known?", "zh": "有了权重以后，混合的是什么？"},
+            READER,
+        ),
+        Misconception(
+            "one layer's cache",
+            [*_counts()[:2], 8.0],
+            {"en": "This is what one layer keeps.", "zh": "这只是一层要保存的。"},
+            {"en": "Each of the three layers has keys and values of its own.", "zh": "三层各有各的键和值。"},
+            READER,
+        ),
+    ),
+)
+
+# -- 6. measure -------------------------------------------------------------------------------------------------------
+
+MEASURE = Exercise(
+    name="measure",
+    points=2,
+    reference=[2 / 3, 3.0, 0.5],
+    ask=entry,
+    tolerance=0.03,
+    cases=(
+        Case("share", {"en": "The feed-forward layers' share", "zh": "前馈层所占的比例"}, lambda: (0,)),
+        Case("step", {"en": "A training step over a forward pass", "zh": "训练一步与前向一次之比"}, lambda: (1,)),
+        Case("growth", {"en": "The exponent of the growth", "zh": "增长的指数"}, lambda: (2,)),
+    ),
+    misconceptions=(
+        Misconception(
+            "attention's share",
+            [1 / 3, 3.0, 0.5],
+            {"en": "This is the share of attention.", "zh": "这是注意力的比例。"},
+            {"en": "Names that contain feed_forward.", "zh": "看名字里含 feed_forward 的参数。"},
+            READER,
+        ),
+        Misconception(
+            "backward only",
+            [2 / 3, 2.0, 0.5],
+            {"en": "This is the backward pass alone.", "zh": "这只是反向传播。"},
+            {"en": "A training step is forward and backward.", "zh": "训练一步包括前向和反向。"},
+            READER,
+        ),
+        Misconception(
+            "variance for length",
+            [2 / 3, 3.0, 1.0],
+            {"en": "This is the exponent of the variance.", "zh": "这是方差的指数。"},
+            {"en": "A length is the root of a sum of squares.", "zh": "长度是平方和的平方根。"},
+            READER,
+        ),
+        Misconception(
+            "everything counted",
+            [0.4554, 3.0, 0.5],
+            {"en": "The embeddings are counted too.", "zh": "把词嵌入也算进去了。"},
+            {
+                "en": "Only what stands in the blocks: names that begin with blocks.",
+                "zh": "只看块里的参数：名字以 blocks 开头。",
+            },
+            READER,
+        ),
+    ),
+)
+
+EXERCISES = (NORMS, COUNTS, LAYER_NORM, BLOCK, DEBUG, MEASURE)
