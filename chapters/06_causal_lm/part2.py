@@ -15,7 +15,7 @@
 # **Predict.** Which of the three shows the lowest training loss? And which would you have deployed?
 # %% [markdown] lang="zh" of="00000000"
 # **先预测。** 三种训练，哪一种显示的训练损失最低？如果只看它，你会选哪一个上线？
-# %% name="breaks-train" tags=["measured"]
+# %% name="breaks-data"
 from llmguide_lib import course, runtime
 from llmguide_lib.attention import causal_attention, fused_attention
 from llmguide_lib.corpora import documentation
@@ -37,6 +37,7 @@ def windows_of(row, length, number):
     return row[starts[:, None] + torch.arange(length + 1)].long()
 
 
+# %% name="breaks-train" tags=["measured"]
 def honest_loss(model, windows):
     """Nats per token at the next token, with the mask that belongs there."""
     for block in model.blocks:

@@ -55,20 +55,20 @@ for name, kept in {
     "temperature 2  ": five**0.5,
     "top-k 2        ": my_top_k(five, 2),
     "top-p 0.8      ": my_top_p(five, 0.8),
-    "min-p 0.25     ": my_min_p(five, 0.25),
+    "min-p 0.15     ": my_min_p(five, 0.15),
 }.items():
     show(name, (kept / kept.sum()).tolist())
 # %% name="decoding-check"
 from llmguide_lib.generation import Greedy, MinP, RepetitionPenalty, Temperature, TopK, TopP
 
 logits, none = five.log()[None], torch.zeros(1, 1, dtype=torch.long)
-for mine, filtered in (
-    (five**2, Temperature(0.5)(logits, none)),
-    (my_top_k(five, 2), TopK(2)(logits, none)),
-    (my_top_p(five, 0.8), TopP(0.8)(logits, none)),
-    (my_min_p(five, 0.25), MinP(0.25)(logits, none)),
+for mine, library in (
+    (five**2, Temperature(0.5)),
+    (my_top_k(five, 2), TopK(2)),
+    (my_top_p(five, 0.8), TopP(0.8)),
+    (my_min_p(five, 0.15), MinP(0.15)),
 ):
-    show(type(filtered).__name__, difference(mine / mine.sum(), filtered.softmax(-1)[0]))
+    show(type(library).__name__, difference(mine / mine.sum(), library(logits, none).softmax(-1)[0]))
 show(penalty=RepetitionPenalty(2)(torch.tensor([[3.0, -1.0, 1.0]]), torch.tensor([[0, 1]]))[0].tolist())
 # %% [markdown] lang="en" name="explore-next"
 # **Explore.** The course model, in your browser. Type a beginning, click a token, move temperature, top-$k$, top-$p$ and min-$p$, and watch the

@@ -10,7 +10,7 @@ Texts = Mapping[str, str]  # {"en": ..., "zh": ...}
 
 # The parts of a function's marks; a later one counts only if the earlier ones are right.
 LAYERS = {"hand": 0.25, "general": 0.5, "edge": 0.25}
-CHAPTERS = {"03_attention": "attention"}
+CHAPTERS = {"03_attention": "attention", "06_causal_lm": "causal_lm"}
 
 
 @dataclass(frozen=True)
