@@ -224,7 +224,7 @@ tree = [
 text = (
     "return the sum of the values along the given axis. if the axis is not given, the sum of all the values is "
     "returned. the values are read from left to right, and the sum has the type of the values. if there are no "
-    "values, the sum is zero. the axis may be negative: then it is counted from the last to the first."
+    "values, the sum is zero. the axis may be negative, and then it is counted from the last to the first."
 )
 
 

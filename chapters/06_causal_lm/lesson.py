@@ -483,6 +483,9 @@ assert curve[50] < lost[-1] < curve[50] + 0.9  # on the curve, a little before i
 assert compared["trigram"] < compared["the network, live"] < compared["every token the same"] - 0.5
 assert compared["the network, live"] < compared["unigram"] + 0.15
 assert compared["the network, after the long run"] < compared["trigram"] - 0.5
+scored = long["measured"]
+assert f"{scored['test_bits_per_byte']:.2f}" == "1.36" and 3.2 < compared["every token the same"] < 3.6
+assert [round(value, 2) for value in scored["baselines"].values()] == [1.82, 1.73]
 # %% name="live-plot" tags=["free"]
 from llmguide_lib.plots import curves
 
@@ -1007,6 +1010,8 @@ print(f"{'trained afterwards':24}           {outcome.mean():.3f}  seeds {[round(
 assert abs(floor + slope * number**-alpha - told["power law with a floor"]["bits_per_byte"]) < 1e-3  # the same fit
 misses = {law: outcome.mean().item() - told[law]["bits_per_byte"] for law in ("power law", "power law with a floor")}
 low, high = told["power law with a floor"]["interval"]
+assert low <= outcome.mean() <= high and abs(misses["power law"]) > 3 * abs(misses["power law with a floor"])
+assert f"{means[0]:.2f} {means[-1]:.2f}" == "2.25 1.92" and round(number / 1000) == 751
 # %% name="scaling-plot" tags=["free"]
 places = torch.logspace(math.log10(3e4), 6, 30, dtype=torch.float64)
 straight = told["power law"]
@@ -1033,9 +1038,18 @@ figure = curves(
 # %% [markdown] lang="zh" of="2c763967"
 # 每字节比特数与参数量，两轴都是对数：四种规模、拟合出的两个定律，以及第五种规模。直线定律一路往下；带下限的弯了过来。
 # %% [markdown] lang="en" name="scaling-read"
-# SCALING-TEXT-EN
+# The law with a floor passed, with little to spare: the mean of the three runs lies inside its interval, near the upper end. The straight
+# law promised far more than came; its interval, which holds only the chance between seeds, is far from the outcome. That is the
+# lesson about intervals as well: **they say how sure the fit is if the law has the right form, never whether it has**.
+#
+# Why does the curve bend? Because everything else was held fixed: a million tokens. A larger model cannot learn more from them than is in
+# them; $E$ is what these tokens leave open, not the entropy of the language. Had tokens grown with the models, the bend would have come later.
 # %% [markdown] lang="zh" of="aa53ae56"
-# SCALING-TEXT-ZH
+# 带下限的定律过关了，不过很勉强：三次训练的平均落在它的区间里，靠近上端。直线定律许诺的下降则远远没有兑现；它的区间只包含随机种子带来的波动，
+# 离实际结果很远。这也是关于区间的一课：**区间说的是“假如定律的形式没错，拟合有多可靠”，从来不说形式对不对**。
+#
+# 曲线为什么会弯？因为别的都固定住了：只有一百万个词元。模型再大，也学不到词元里没有的东西；$E$ 是这些词元留下的未知，不是语言本身的熵。
+# 如果词元跟着模型一起增加，弯得就没有这么早。
 # %% [markdown] lang="en" name="transfer"
 # ## Has it learned anything but betting?
 #

@@ -41,7 +41,10 @@ HAND = Exercise(
         Misconception(
             "loss in bits",
             [sum(BITS) / len(BITS), math.exp(MEAN), sum(BITS) / BYTES],
-            {"en": "This is the loss in bits, with the logarithm of base 2.", "zh": "这是以 2 为底的对数，单位是比特。"},
+            {
+                "en": "This is the loss in bits, with the logarithm of base 2.",
+                "zh": "这是以 2 为底的对数，单位是比特。",
+            },
             {"en": "Nats are natural logarithms: ln 4 = 1.386.", "zh": "奈特用自然对数：ln 4 = 1.386。"},
             "https://github.com/huggingface/evaluate/issues/241",
         ),
@@ -187,7 +190,10 @@ LOSS = Exercise(
         Misconception(
             "shifted twice",
             _moved(0, 2),
-            {"en": "The shift is done twice: it asks for the token after the next.", "zh": "移了两次：问的是下下个词元。"},
+            {
+                "en": "The shift is done twice: it asks for the token after the next.",
+                "zh": "移了两次：问的是下下个词元。",
+            },
             {"en": "One place, not two.", "zh": "移一位，不是两位。"},
             "https://github.com/huggingface/transformers/pull/46898",
         ),
@@ -312,7 +318,9 @@ TOP_P = Exercise(
             {"en": "p is exactly reached", "zh": "恰好达到 p"},
             lambda: _distributions([[8, 32, 16, 4, 4], [16, 16, 16, 16, 0]], 0.75),
         ),
-        Case("edge", {"en": "The first alone has more than p", "zh": "第一个就超过 p"}, lambda: _distributions(FLAT, 0.1)),
+        Case(
+            "edge", {"en": "The first alone has more than p", "zh": "第一个就超过 p"}, lambda: _distributions(FLAT, 0.1)
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -440,7 +448,9 @@ CACHE = Exercise(
     cases=(
         Case("positions", {"en": "Token by token", "zh": "逐个词元"}, lambda: _parts([1, 1, 1, 1, 1], 10)),
         Case("prompt", {"en": "A whole prompt at once", "zh": "整段提示一次送入"}, lambda: _parts([5], 20)),
-        Case("both", {"en": "A prompt, then token by token", "zh": "先送提示，再逐个词元"}, lambda: _parts([3, 1, 1], 30)),
+        Case(
+            "both", {"en": "A prompt, then token by token", "zh": "先送提示，再逐个词元"}, lambda: _parts([3, 1, 1], 30)
+        ),
         Case("both", {"en": "Two parts of several tokens", "zh": "分两段，每段几个词元"}, lambda: _parts([3, 4], 40)),
     ),
     misconceptions=(
@@ -570,7 +580,7 @@ TREE = Exercise(
 TEXT = (
     "return the sum of the values along the given axis. if the axis is not given, the sum of all the values is "
     "returned. the values are read from left to right, and the sum has the type of the values. if there are no "
-    "values, the sum is zero. the axis may be negative: then it is counted from the last to the first."
+    "values, the sum is zero. the axis may be negative, and then it is counted from the last to the first."
 )
 
 
