@@ -322,7 +322,7 @@ from llmguide_lib.attention import causal_attention, fused_attention
 from llmguide_lib.corpora import documentation
 from llmguide_lib.corpora.storage import token_row
 from llmguide_lib.models import Llama, LlamaConfig
-from llmguide_lib.objectives import NextToken, Windows
+from llmguide_lib.objectives import Windows
 from llmguide_lib.training import AdamW, Constant, Muon, TrainConfig, train
 
 torch.set_default_dtype(torch.float32)
@@ -348,25 +348,30 @@ def honest_loss(model, windows):
 
 
 def trained(batches, core, seed):
-    """Training loss at the end, and honest loss on held-out text."""
+    """Mean training loss of the last ten steps, and honest loss on held-out text."""
     runtime.seed_everything(seed)
     sizes = {"d_model": 48, "num_heads": 3, "num_layers": 2, "d_ff": 128}
     model = Llama(LlamaConfig(vocab_size=tokenizer.vocab_size, max_seq_len=64, tied=True, **sizes))
     for block in model.blocks:
         block.attention.core = core
-    recipe = Muon(lr=2e-2, rest=AdamW(lr=1.2e-2))
-    config = TrainConfig(steps=100, optimizer=recipe, schedule=Constant(warmup_steps=5), seed=seed)
-    _, losses = train(model, batches, config).curve("loss")
-    return losses[-1], honest_loss(model, windows_of(unseen, 64, 64))
+    optimizers, losses = Muon(lr=2e-2, rest=AdamW(lr=1.2e-2))(model), []
+    for batch in batches:  # all of pretraining: bet, be surprised, change the weights a little
+        loss = cross_entropy(model, batch) / batch.targets.numel()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+    return sum(losses[-10:]) / 10, honest_loss(model, windows_of(unseen, 64, 64))
 
 
 def results(shifted, core):
-    """Both losses for two seeds."""
+    """Both losses for two seeds, each of which reads other texts."""
     losses = []
     for seed in (0, 1):
         rows = (Windows(row, 64, 16, seed=seed).rows(number) for number in range(100))
-        batches = [Batch(part[:, :-1], part[:, 1:] if shifted else part[:, :-1]) for part in rows]
-        losses.append(trained([*batches, batches[0]], core, seed))
+        batches = (Batch(part[:, :-1], part[:, 1:] if shifted else part[:, :-1]) for part in rows)
+        losses.append(trained(batches, core, seed))
     return losses
 
 
@@ -480,11 +485,10 @@ curve = {row["step"]: row["loss"] for row in long["curve"] if "loss" in row}
 lost = run.curve("loss")[1]
 assert long["recipe"]["optimizer"] == repr(recipe.config.optimizer)  # it is the same recipe
 assert curve[50] < lost[-1] < curve[50] + 0.9  # on the curve, a little before its first recorded point
-assert compared["trigram"] < compared["the network, live"] < compared["every token the same"] - 0.5
-assert compared["the network, live"] < compared["unigram"] + 0.15
+assert compared["trigram"] + 0.2 < compared["the network, live"] < compared["unigram"] - 0.1
 assert compared["the network, after the long run"] < compared["trigram"] - 0.5
 scored = long["measured"]
-assert f"{scored['test_bits_per_byte']:.2f}" == "1.36" and 3.2 < compared["every token the same"] < 3.6
+assert f"{scored['test_bits_per_byte']:.2f}" == "1.36" and 3.1 < compared["every token the same"] < 3.3
 assert [round(value, 2) for value in scored["baselines"].values()] == [1.82, 1.73]
 # %% name="live-plot" tags=["free"]
 from llmguide_lib.plots import curves
@@ -502,15 +506,15 @@ figure = curves(
 # %% [markdown] lang="zh" of="78a38205"
 # 左边是现场训练的损失，右边接着的是录下的长跑曲线；步数用对数轴。大约 100 步之前降得很陡，之后越来越慢。
 # %% [markdown] lang="en" name="live-read"
-# Counting wins the first minute, and clearly. In 40 steps the network learns little more than which tokens are frequent; the trigram
-# model has read the same text once and knows every pair in it. But counting has nearly reached the end of its road: longer
+# Counting wins the first minute, and clearly. In 40 steps the network has learned which tokens are frequent and something about what follows
+# what; the trigram model has read the same text once and knows every pair in it. But counting has nearly reached the end of its road: longer
 # contexts hardly ever come twice. The network goes on learning for 4,460 steps more, and then nobody who counts comes near: on
 # the test part the long run reached 1.36 bits per byte, `xz` needs 1.82 and counting seven bytes 1.73 (all recorded in the model's
-# card). And somebody who knows nothing would need 8 bits for a byte of *anything*; who knows the 2,048 tokens only, about 3.4.
+# card). And somebody who knows nothing would need 8 bits for a byte of *anything*; who knows the 2,048 tokens only, about 3.2.
 # %% [markdown] lang="zh" of="a66140ca"
-# 第一分钟，计数赢了，而且赢得很明显。40 步里，神经网络差不多只学会了哪些词元常见；三元模型把同样的文字读一遍，就记住了其中每一对词。
+# 第一分钟，计数赢了，而且赢得很明显。40 步里，神经网络学会了哪些词元常见，也学到一点谁跟在谁后面；三元模型把同样的文字读一遍，就记住了其中每一对词。
 # 但计数的路快走到头了：更长的上下文几乎不会出现第二次。神经网络还要再学 4460 步，到那时，靠计数的就望尘莫及了：在测试部分，长跑达到每字节 1.36 比特，
-# `xz` 需要 1.82，数七个字节需要 1.73（都记录在模型卡里）。而一无所知的人，什么字节都要 8 比特；只知道有这 2048 个词元的，大约要 3.4 比特。
+# `xz` 需要 1.82，数七个字节需要 1.73（都记录在模型卡里）。而一无所知的人，什么字节都要 8 比特；只知道有这 2048 个词元的，大约要 3.2 比特。
 # %% [markdown] lang="en" name="samples"
 # ## The same two words at several moments
 #
@@ -941,20 +945,20 @@ figure = curves(
 # %% [markdown] lang="en" name="own-model"
 # ## Your own model, in the browser
 #
-# The explorer runs any small decoder, also the one you trained forty steps ago. Compare its bars with those of the course model: they hardly
-# depend on what you type, because it knows little more than which tokens are frequent.
+# The explorer runs any small decoder, also the one that you trained for forty steps. Compare its bars with those of the course model: whatever you
+# type, the same few frequent tokens lead, and words far back make hardly any difference.
 # <!-- PLACE: LogitLensExplorer(gpt, tokenizer); export_page("my-model.html", NextTokenExplorer(live, tokenizer)) -->
 # %% [markdown] lang="zh" of="30a23042"
 # ## 浏览器里的，你自己的模型
 #
-# 这个探索器能运行任何小的解码器，包括你刚才训练了四十步的那个。把它的条形与课程模型的对比一下：无论你输入什么，条形几乎不变，
-# 因为它除了哪些词元常见，几乎什么也不知道。<!-- PLACE: LogitLensExplorer(gpt, tokenizer); export_page("my-model.html", NextTokenExplorer(live, tokenizer)) -->
+# 这个探索器能运行任何小的解码器，包括你刚才训练了四十步的那个。把它的条形与课程模型的对比一下：无论你输入什么，领先的总是那几个常见词元，
+# 远处的词几乎不起作用。<!-- PLACE: LogitLensExplorer(gpt, tokenizer); export_page("my-model.html", NextTokenExplorer(live, tokenizer)) -->
 # %% name="explore-own" tags=["free"]
 NextTokenExplorer(live, tokenizer, "Returns the number of")
 # %% [markdown] lang="en" role="caption"
-# The same explorer with the model of the live run: nearly the same bars after every token.
+# The same explorer with the model of the live run: a few frequent tokens lead everywhere.
 # %% [markdown] lang="zh" of="1b8617c1"
-# 同一个探索器，换成现场训练的模型：每个词元之后的条形几乎一样。
+# 同一个探索器，换成现场训练的模型：到处都是那几个常见词元领先。
 # %% [markdown] lang="en" name="scaling"
 # ## A scaling law, and a prediction that could fail
 #
