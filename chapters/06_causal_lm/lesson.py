@@ -1186,11 +1186,13 @@ decide(
 )
 # %% [markdown] lang="en" claim="3.1b"
 # **The guide's claim 3.1b**: CLM suits generation. Three things decide it. It is trained on the very question that writing asks, and so it
-# answers it better than an equally large MLM. Nothing computed must be computed again. And a text has one exact probability, by which it can be
+# answers it better than an equally large MLM, which has rarely seen a text that ends where it must guess, and learned from the hidden
+# tokens only, not from all. Nothing computed must be computed again. And a text has one exact probability, by which it can be
 # scored, compared and compressed. An MLM that bets as well, or a loss that is not the text's probability, would have decided otherwise. The
 # limit was measured as well: being good at betting does not say how to choose. (Side by side on more tasks: chapter 8.)
-# %% [markdown] lang="zh" of="eecc24f1"
-# **指南的论断 3.1b**：CLM 适合生成。判据有三条。第一，它训练的正是写作时要回答的问题，所以比同样大的 MLM 答得更好。第二，算过的不必再算。
+# %% [markdown] lang="zh" of="5d782c1d"
+# **指南的论断 3.1b**：CLM 适合生成。判据有三条。第一，它训练的正是写作时要回答的问题，所以比同样大的 MLM 答得更好：
+# MLM 很少见到要猜的地方正好是文末，而且只从被遮住的词元里学，不是从全部词元里学。第二，算过的不必再算。
 # 第三，每段文字有一个确切的概率，可以打分、比较、压缩。如果 MLM 押得一样准，或者损失并不等于文字的概率，结论就会相反。
 # 局限也量出来了：善于押注，不等于知道该怎么选。（更多任务上的比较见第 8 章。）
 # %% [markdown] lang="en" name="device"
