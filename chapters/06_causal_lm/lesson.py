@@ -915,7 +915,7 @@ torch.set_default_dtype(torch.float32)
 def seconds_at(cache, length=192, part=24):
     """Seconds for a token, mean of each 24, while writing after one token."""
     tokens, times = stream(gpt, start[:, :1], length, cache=cache), []
-    while times == [] or len(times) < length // part:
+    while len(times) < length // part:
         began = time.perf_counter()
         list(islice(tokens, part))
         times.append((time.perf_counter() - began) / part)
