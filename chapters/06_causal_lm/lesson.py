@@ -457,6 +457,10 @@ config = dataclasses.replace(
     recipe.config, steps=STEPS, schedule=Constant(warmup_steps=20), log_every=5, eval_every=10, save_every=None
 )
 run = train(live, recipe.batches(row), config, evaluate=look)
+# %% [markdown] lang="en" role="caption"
+# The training loss of the live run, a mean of five steps at each point: from $\log 2048 = 7.6$ down, and not yet level.
+# %% [markdown] lang="zh" of="648b7ff0"
+# 现场训练的损失，每个点是五步的平均：从 $\log 2048 = 7.6$ 往下降，还没有变平。
 # %% name="live-compare" tags=["measured"]
 from llmguide_lib.counting import KneserNey
 
@@ -502,9 +506,9 @@ figure = curves(
 )
 # %% [markdown] lang="en" role="caption"
 # The live run's loss at the left, and the recorded curve of the long run that goes on from there; the steps are on a
-# logarithmic axis. The curve falls steeply until step 100 or so and ever more slowly after that.
-# %% [markdown] lang="zh" of="78a38205"
-# 左边是现场训练的损失，右边接着的是录下的长跑曲线；步数用对数轴。大约 100 步之前降得很陡，之后越来越慢。
+# logarithmic axis. There the curve is nearly straight: each tenfold of the steps buys about the same.
+# %% [markdown] lang="zh" of="fe8ff7c2"
+# 左边是现场训练的损失，右边接着的是录下的长跑曲线；步数用对数轴。在对数轴上，曲线几乎是直的：步数每增加到十倍，换来的下降差不多一样多。
 # %% [markdown] lang="en" name="live-read"
 # Counting wins the first minute, and clearly. In 40 steps the network has learned which tokens are frequent and something about what follows
 # what; the trigram model has read the same text once and knows every pair in it. But counting has nearly reached the end of its road: longer
@@ -633,6 +637,41 @@ NextTokenExplorer(gpt, tokenizer, "Returns the number of")
 # %% [markdown] lang="zh" of="9b875a33"
 # **先预测。** 贪心每次都选概率最大的词元，所以写出的文字差不多就是概率最大的文字。它们也*最好*吗？
 # 人真正写下的文字，在同一个模型看来，概率比贪心写的更高、一样，还是更低？
+# %% [markdown] lang="en" name="same-beginning"
+# **The same beginning, nine ways.** Read them aloud before you look at any number.
+# %% [markdown] lang="zh" of="45736bcd"
+# **同一个开头，九种写法。** 先念一遍，再去看数字。
+# %% name="nine-ways" tags=["free"]
+from llmguide_lib.generation import beam_search
+
+
+class Endless:
+    """A decoder that may not write special tokens, such as the end of a text."""
+
+    training = False
+
+    def __init__(self, model):
+        self.model, self.config = model, model.config
+
+    def __call__(self, tokens, mask=None, cache=None):
+        return self.model(tokens, mask, cache).index_fill(-1, torch.arange(5), -torch.inf)
+
+
+methods = {
+    "greedy": Greedy(),
+    "greedy, penalty 1.3": Greedy(RepetitionPenalty(1.3)),
+    "temperature 0.7": Sample(Temperature(0.7), seed=0),
+    "temperature 1": Sample(seed=0),
+    "temperature 1.3": Sample(Temperature(1.3), seed=0),
+    "top-k 20": Sample(TopK(20), seed=0),
+    "top-p 0.9": Sample(TopP(0.9), seed=0),
+    "min-p 0.1": Sample(MinP(0.1), seed=0),
+}
+prompt = torch.tensor([[tokenizer.token_to_id("<|endoftext|>"), *tokenizer.encode("Returns the number of")]])
+texts = {name: generate(Endless(gpt), prompt, 40, sampler=sampler)[0] for name, sampler in methods.items()}
+texts["beam search, 4"] = beam_search(Endless(gpt), prompt, 40, num_beams=4)[0]
+for name, ids in texts.items():
+    print(f"{name:20} {tokenizer.decode(ids[1:].tolist())[:150]!r}")
 # %% [markdown] lang="en" name="measure"
 # ## What each method does, measured
 #
@@ -659,9 +698,7 @@ NextTokenExplorer(gpt, tokenizer, "Returns the number of")
 # * **variety**：同一个开头的四个续写里，不同的词元对占全部词元对的比例。没有随机性的方法，四个续写完全一样，最多是 0.25；人写的也只有一份。
 #
 # 方括号里是对 16 个开头算出的 95 % 区间。
-# %% name="measure-write" tags=["free"]
-from llmguide_lib.generation import beam_search
-
+# %% name="measure-write"
 LENGTH, NEW, SAMPLES = 13, 48, 4
 test_texts = [ids for ids in (tokenizer.encode(document.text) for document in documentation("test")) if len(ids) >= 60]
 chosen = torch.tensor([[0, *ids[:60]] for ids in test_texts[:: len(test_texts) // 16][:16]])
@@ -669,46 +706,16 @@ assert tokenizer.token_to_id("<|endoftext|>") == 0
 beginnings, people = chosen[:, :LENGTH], chosen[:, LENGTH:]
 
 
-class Endless:
-    """A decoder that may not write special tokens, such as the end of a text."""
-
-    training = False
-
-    def __init__(self, model):
-        self.model, self.config = model, model.config
-
-    def __call__(self, tokens, mask=None, cache=None):
-        return self.model(tokens, mask, cache).index_fill(-1, torch.arange(5), -torch.inf)
-
-
-def sampled(*filters):
+def answered(sampler):
     """Four answers to each beginning (16, 4, 48)."""
     rows = beginnings.repeat_interleave(SAMPLES, dim=0)
-    return generate(Endless(gpt), rows, NEW, sampler=Sample(*filters, seed=0))[:, LENGTH:].unflatten(0, (-1, SAMPLES))
-
-
-def fixed(answers):
-    """The same answer four times: nothing is drawn."""
-    return answers[:, None].expand(-1, SAMPLES, -1)
+    return generate(Endless(gpt), rows, NEW, sampler=sampler)[:, LENGTH:].unflatten(0, (-1, SAMPLES))
 
 
 beams = [beam_search(Endless(gpt), row[None], NEW, num_beams=4)[0][LENGTH:] for row in beginnings]
-penalised = Greedy(RepetitionPenalty(1.3))
-answers = {
-    "people": fixed(people),
-    "greedy": fixed(generate(Endless(gpt), beginnings, NEW)[:, LENGTH:]),
-    "beam search, 4": fixed(torch.stack(beams)),
-    "greedy, penalty 1.3": fixed(generate(Endless(gpt), beginnings, NEW, sampler=penalised)[:, LENGTH:]),
-    "temperature 0.7": sampled(Temperature(0.7)),
-    "temperature 1": sampled(),
-    "temperature 1.3": sampled(Temperature(1.3)),
-    "top-k 20": sampled(TopK(20)),
-    "top-p 0.9": sampled(TopP(0.9)),
-    "min-p 0.1": sampled(MinP(0.1)),
-}
-for name, texts in answers.items():
-    if name != "people":
-        print(f"{name:20} {tokenizer.decode([*beginnings[3].tolist()[1:], *texts[3, 0].tolist()])[:150]!r}")
+answers = {"people": people, "beam search, 4": torch.stack(beams)}  # one answer each, here taken four times
+answers = {name: texts[:, None].expand(-1, SAMPLES, -1) for name, texts in answers.items()}
+answers |= {name: answered(sampler) for name, sampler in methods.items()}
 # %% name="measure-table" tags=["measured"]
 from llmguide_lib.evaluation import bootstrap_mean
 
@@ -801,8 +808,9 @@ figure = curves(
 #
 # **The penalty** breaks the circles, because it forbids what came, also where it belongs (*the*, brackets, names).
 #
-# A surprise as people's is necessary for text like people's, not sufficient: noise can have it too.
-# %% [markdown] lang="zh" of="17ffb864"
+# **Likelihood alone judges nobody.** The judge, who never saw the network, likes greedy's text best too. Whoever measures it, likelihood rewards
+# the obvious; only repeats and variety expose it. A surprise as people's is necessary for text like people's, not sufficient: noise can have it too.
+# %% [markdown] lang="zh" of="5d3c225b"
 # **概率最大的文字不是最好的文字。** 贪心和束搜索写出的文字，模型觉得比人写的可能得多，其中很多却是在重复：某个短语说过一遍，再说一遍的概率就更高，
 # 从此绕不出来。人不会去写最可能的话，那样的话没有什么值得说的。
 #
@@ -813,6 +821,7 @@ figure = curves(
 #
 # **重复惩罚**打破了循环，因为它压制一切出现过的词元，哪怕那里本来就该用它（比如 *the*、括号、名字）。
 #
+# **光看似然，评不了好坏。** 局外人从没见过这个网络，却也最喜欢贪心写的。不管谁来量，似然总是奖励显而易见的话，只有看重复和多样性才能揭穿它。
 # 意外程度和人写的一样，是写得像人的必要条件，不是充分条件：噪声也可以做到。
 # %% [markdown] lang="en" name="beam"
 # ## Beam search, and why it looks further
@@ -1039,22 +1048,22 @@ figure = curves(
     },
     xlabel="parameters",
     ylabel="bits per byte, held-out",
-    log="xy",
+    log="x",
 )
 # %% [markdown] lang="en" role="caption"
-# Bits per byte over the number of parameters, both axes logarithmic: four sizes, the two laws fitted to them, and the
-# fifth size. The straight law goes on falling; the one with a floor bends.
-# %% [markdown] lang="zh" of="2c763967"
-# 每字节比特数与参数量，两轴都是对数：四种规模、拟合出的两个定律，以及第五种规模。直线定律一路往下；带下限的弯了过来。
+# Bits per byte over the number of parameters, on a logarithmic axis: four sizes, the two laws fitted to them, and the
+# fifth size. The power law goes on falling; the one with a floor bends.
+# %% [markdown] lang="zh" of="75f9b202"
+# 每字节比特数与参数量（对数轴）：四种规模、拟合出的两个定律，以及第五种规模。幂律一路往下；带下限的弯了过来。
 # %% [markdown] lang="en" name="scaling-read"
-# The law with a floor passed, with little to spare: the mean of the three runs lies inside its interval, near the upper end. The straight
-# law promised far more than came; its interval, which holds only the chance between seeds, is far from the outcome. That is the
+# The law with a floor passed, with little to spare: the mean of the three runs lies inside its interval, near the upper end. The plain
+# power law promised far more than came; its interval, which holds only the chance between seeds, is far from the outcome. That is the
 # lesson about intervals as well: **they say how sure the fit is if the law has the right form, never whether it has**.
 #
 # Why does the curve bend? Because everything else was held fixed: a million tokens. A larger model cannot learn more from them than is in
 # them; $E$ is what these tokens leave open, not the entropy of the language. Had tokens grown with the models, the bend would have come later.
-# %% [markdown] lang="zh" of="389d8f3c"
-# 带下限的定律过关了，不过很勉强：三次训练的平均落在它的区间里，靠近上端。直线定律许诺的下降则远远没有兑现；它的区间只包含随机种子带来的波动，
+# %% [markdown] lang="zh" of="63b768df"
+# 带下限的定律过关了，不过很勉强：三次训练的平均落在它的区间里，靠近上端。单纯的幂律许诺的下降则远远没有兑现；它的区间只包含随机种子带来的波动，
 # 离实际结果很远。这也是关于区间的一课：**区间说的是“假如定律的形式没错，拟合有多可靠”，从来不说形式对不对**。
 #
 # 曲线为什么会弯？因为别的都固定住了：只有一百万个词元。模型再大，也学不到词元里没有的东西；$E$ 是这些词元留下的未知，不是语言本身的熵。
@@ -1175,6 +1184,8 @@ print(f"surprise at the next token: CLM {by_gpt.mean():.2f}, MLM {by_bert.mean()
 print(f"CLM's advantage {saved.value:.2f} [{saved.low:.2f}, {saved.high:.2f}]")
 show("one more token moves earlier states: CLM by less than 1e-3:", moved_gpt < 1e-3, "MLM by more than 0.1:", moved_bert > 0.1)
 # %% name="suits-verdict"
+assert saved.low > 0.2
+
 decide(
     "3.1b",
     {
