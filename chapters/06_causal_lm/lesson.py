@@ -808,9 +808,9 @@ figure = curves(
 #
 # **The penalty** breaks the circles, because it forbids what came, also where it belongs (*the*, brackets, names).
 #
-# **Likelihood alone judges nobody.** The judge, who never saw the network, likes greedy's text best too. Whoever measures it, likelihood rewards
+# **Likelihood alone judges nobody.** The judge, who never saw the network, likes the text of greedy and of beam search best too. Whoever measures it, likelihood rewards
 # the obvious; only repeats and variety expose it. A surprise as people's is necessary for text like people's, not sufficient: noise can have it too.
-# %% [markdown] lang="zh" of="5d3c225b"
+# %% [markdown] lang="zh" of="d19771e9"
 # **概率最大的文字不是最好的文字。** 贪心和束搜索写出的文字，模型觉得比人写的可能得多，其中很多却是在重复：某个短语说过一遍，再说一遍的概率就更高，
 # 从此绕不出来。人不会去写最可能的话，那样的话没有什么值得说的。
 #
@@ -821,7 +821,7 @@ figure = curves(
 #
 # **重复惩罚**打破了循环，因为它压制一切出现过的词元，哪怕那里本来就该用它（比如 *the*、括号、名字）。
 #
-# **光看似然，评不了好坏。** 局外人从没见过这个网络，却也最喜欢贪心写的。不管谁来量，似然总是奖励显而易见的话，只有看重复和多样性才能揭穿它。
+# **光看似然，评不了好坏。** 局外人从没见过这个网络，却也最喜欢贪心和束搜索写的。不管谁来量，似然总是奖励显而易见的话，只有看重复和多样性才能揭穿它。
 # 意外程度和人写的一样，是写得像人的必要条件，不是充分条件：噪声也可以做到。
 # %% [markdown] lang="en" name="beam"
 # ## Beam search, and why it looks further
