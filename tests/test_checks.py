@@ -57,7 +57,7 @@ def test_there_are_enough_mistakes_each_with_texts_and_a_source():
     assert len(WRONG) >= 50
     assert all(len(asked.misconceptions) >= 4 for asked in ALL if callable(asked.reference))
     for _, mistake in WRONG:
-        assert mistake.seen.startswith(("https://", "a reader of"))
+        assert mistake.seen.startswith(("https://", "a reader of", "the writer of"))
         assert all(mistake.says[lang] and mistake.hint[lang] for lang in LANGUAGES)
 
 

@@ -142,3 +142,17 @@ def test_the_shipped_model_is_the_one_that_its_record_measured(name):
         found = masked_accuracy(model, report._masked_documents(tokenizer, some))
         noted = record["measured"]["test_masked_accuracy"]
     assert found == pytest.approx(noted, rel=0.2)
+
+
+def test_the_fifth_size_was_predicted_from_runs_that_are_all_on_record():
+    record = json.loads((course.FOLDER.parent / "runs" / "scaling.json").read_text(encoding="utf-8"))
+    last = {name: list(cell["bits_per_byte"].values())[-1] for name, cell in record["cells"].items()}
+    for size in record["sizes"]:
+        assert {f"{size}, rate {record['rate']:g}, seed {seed}" for seed in record["seeds"]} <= set(last)
+    tuned = {}  # the rate is the best of those that were tried
+    for rate in ("0.01", "0.02", "0.04"):
+        tuned[rate] = sum(last[f"{size}, rate {rate}, seed 0"] for size in ("32x2", "64x4"))
+    assert f"{record['rate']:g}" == min(tuned, key=tuned.get)
+    for law in ("power law", "power law with a floor"):
+        low, high = record["prediction"][law]["interval"]
+        assert low < record["prediction"][law]["bits_per_byte"] < high

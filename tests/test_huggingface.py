@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from importlib import resources
 from unittest import mock
 
 import pytest
@@ -635,3 +636,14 @@ def test_what_is_no_model_of_theirs_is_refused():
 def test_a_model_without_a_family_there_is_refused():
     with pytest.raises(ValueError, match=r"model \(Linear\) must be a GPT, BERT, ModernBERT or Llama"):
         to_hf(nn.Linear(1, 1))
+
+
+def test_the_recorded_answer_of_gpt2_is_still_theirs():
+    """Lessons that run without transformers hold their own GPT-2 against it."""
+    path = resources.files("llmguide_lib") / "data" / "runs" / "gpt2-reference.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    model = GPT(GPTConfig(**record["config"])).double().eval()
+    for seed, (_, weight) in enumerate(sorted(model.named_parameters())):
+        weight.data = torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.5
+    answer = to_hf(model).double().eval()(torch.tensor([record["tokens"]])).logits[0]
+    torch.testing.assert_close(answer, torch.tensor(record["logits"], dtype=torch.float64), atol=1e-10, rtol=0)

@@ -20,11 +20,13 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from bookbuilder import site as builder  # noqa: E402
 from bookbuilder.building import read_notebook  # noqa: E402
-from bookbuilder.claims import read_claims  # noqa: E402
+from bookbuilder.claims import Claim, read_claims  # noqa: E402
 from bookbuilder.execute import PNG  # noqa: E402
 from bookbuilder.manifest import LANGUAGES, BookError, read_manifest  # noqa: E402
 from bookbuilder.pages import fold_results, make_page  # noqa: E402
 from sample_site import write_sample_site  # noqa: E402
+
+from llmguide_lib.notebook.verdicts import VERDICTS  # noqa: E402
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 MANIFEST = read_manifest(ROOT)
@@ -412,6 +414,16 @@ def test_a_claim_without_a_verdict_stops_the_build():
         cell.outputs = []
     with pytest.raises(BookError, match=r"claim 2.1a has no stored verdict; end the cell"):
         read_claims(chapter, lesson)
+
+
+def test_a_claim_that_two_chapters_decide_stands_once_with_both_verdicts():
+    chapters = [MANIFEST.chapter("03_attention"), MANIFEST.chapter("06_causal_lm")]
+    decided = [Claim("2.2d", chapter, verdict, "why") for chapter, verdict in zip(chapters, VERDICTS, strict=False)]
+    page = builder._render("claims.md", manifest=MANIFEST, lang="en", claims=decided)
+    assert page.count("\n## 2.2d ") == page.count('{class="anchor-claim-2.2d"}') == 1
+    assert all(f"**{verdict}**" in page for verdict in list(VERDICTS)[:2])
+    assert all(f'href="{chapter.slug}/lesson.html#claim-2.2d"' in page for chapter in chapters)
+    assert "- 2.2d " not in page and "- 2.2c " in page  # it is not among those that are open
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):

@@ -10,7 +10,12 @@ Texts = Mapping[str, str]  # {"en": ..., "zh": ...}
 
 # The parts of a function's marks; a later one counts only if the earlier ones are right.
 LAYERS = {"hand": 0.25, "general": 0.5, "edge": 0.25}
-CHAPTERS = {"03_attention": "attention", "04_transformer": "transformer", "05_masked_lm": "masked_lm"}
+CHAPTERS = {
+    "03_attention": "attention",
+    "04_transformer": "transformer",
+    "05_masked_lm": "masked_lm",
+    "06_causal_lm": "causal_lm",
+}
 
 
 @dataclass(frozen=True)

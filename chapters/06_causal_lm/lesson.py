@@ -1,0 +1,1251 @@
+# %% [markdown] lang="en" name="question"
+# ## A question you cannot answer yet
+#
+# Three people read half a sentence and bet on the next word. *Return a new list* … One puts everything on *of*. One spreads
+# the stake over a hundred words. One says "containing, maybe 20 %". Then the next word comes, then the next, ten thousand of them.
+#
+# Nobody can be *right*: many words fit. How do you score such bets fairly, so that neither boasting nor shrugging pays? And
+# how can something that does nothing but bet on the next word write a whole page?
+# %% [markdown] lang="zh" of="3a8d9020"
+# ## 一个你现在还答不出的问题
+#
+# 三个人读到半句话 *Return a new list* …，各自押注下一个词。第一个人全押 *of*；第二个人把筹码撒在一百个词上；第三个人说：“大概是 containing，
+# 两成把握。”然后下一个词揭晓，接着再押下一个，一共押一万次。
+#
+# 没有谁能说自己“对”，因为合适的词很多。怎样打分才公平，让吹牛和和稀泥都占不到便宜？
+# 一个只会押下一个词的东西，又怎么能写出一整页文字？
+# %% [markdown] lang="en" name="guess-zip" role="prediction"
+# **Write down your guess.** A byte of English documentation has 8 bits. The compressor `xz`, after reading 8 MB of such text, needs
+# 1.8 bits for each further byte. How many will a small neural model (3 million numbers) need that has read the same 8 MB? And
+# how many bits does *somebody who knows nothing* need?
+# %% [markdown] lang="zh" of="9bf4b76e"
+# **先写下你的猜测。** 英文文档的一个字节有 8 比特。压缩程序 `xz` 读过 8 MB 同类文本之后，后面每个字节还需要 1.8 比特。
+# 一个小的神经网络模型（300 万个参数）读过同样的 8 MB，每个字节需要几比特？如果对文本*一无所知*，又需要几比特？
+# %% name="imports"
+import math
+
+import torch
+from torch.nn import functional as F
+
+from llmguide_lib.notebook import decide, difference, recorded, show
+
+torch.set_default_dtype(torch.float64)
+# %% [markdown] lang="en" name="chain"
+# ## The chain rule: a text is a row of bets
+#
+# A **language model** gives every text a probability. No table could hold them all. But the probability of a text is the
+# product of the probabilities of its tokens, each given those before it. That is no approximation, it is the
+# definition of a conditional probability used $T$ times:
+#
+# $$p(x_1, \dots, x_T) = \prod_{t=1}^{T} p(x_t \mid x_1, \dots, x_{t-1})$$
+#
+# So a model that can do just one thing, bet on the next token, has a probability for every text: this is a **causal language
+# model** (CLM). Products of thousands of small numbers underflow, so we add logarithms; and to have a number that is small
+# when the model is good, we change the sign:
+#
+# $$L = -\frac{1}{T} \sum_{t=1}^{T} \log p(x_t \mid x_{<t})$$
+#
+# | symbol | what it is | shape | in code |
+# |---|---|---|---|
+# | $x_t$ | the token at place $t$, a number below $V$ | | `tokens[:, t]` |
+# | $x_{<t}$ | everything before it | | `tokens[:, :t]` |
+# | logits | a score for every token of the vocabulary, at every place | $B \times T \times V$ | `model(tokens)` |
+# | $p(\cdot \mid x_{<t})$ | softmax of the logits at place $t-1$ | $V$ | `logits[:, t - 1].softmax(-1)` |
+# | $-\log p(x_t \mid x_{<t})$ | **surprise** at the token that came, in nats | | |
+# | $L$ | mean surprise: the **cross-entropy** loss | one number | `F.cross_entropy` |
+# %% [markdown] lang="zh" of="3ef3b52d"
+# ## 链式法则：一段文字就是一连串押注
+#
+# **语言模型**给每段文字一个概率。没有哪张表装得下所有文字的概率。但一段文字的概率，等于各个词元在前文条件下的概率之积。
+# 这不是近似，只是把条件概率的定义用了 $T$ 次：
+#
+# $$p(x_1, \dots, x_T) = \prod_{t=1}^{T} p(x_t \mid x_1, \dots, x_{t-1})$$
+#
+# 所以，一个只会押下一个词元的模型，就已经给每段文字都定了概率。这就是**因果语言模型**（CLM）。
+# 几千个小数相乘会下溢，所以改为把对数相加；再变一下号，让“模型越好，数越小”：
+#
+# $$L = -\frac{1}{T} \sum_{t=1}^{T} \log p(x_t \mid x_{<t})$$
+#
+# | 符号 | 含义 | 形状 | 代码里 |
+# |---|---|---|---|
+# | $x_t$ | 位置 $t$ 上的词元，小于 $V$ 的整数 | | `tokens[:, t]` |
+# | $x_{<t}$ | 它前面的全部词元 | | `tokens[:, :t]` |
+# | logits | 每个位置上，词表里每个词元的得分 | $B \times T \times V$ | `model(tokens)` |
+# | $p(\cdot \mid x_{<t})$ | 位置 $t-1$ 的 logits 做 softmax | $V$ | `logits[:, t - 1].softmax(-1)` |
+# | $-\log p(x_t \mid x_{<t})$ | 对真正出现的词元的**意外程度**，单位是奈特 | | |
+# | $L$ | 意外程度的平均，即**交叉熵**损失 | 一个数 | `F.cross_entropy` |
+# %% [markdown] lang="en" name="by-hand"
+# ## By hand, once
+#
+# A text of three tokens and 12 bytes. The model gave the tokens that came these probabilities:
+#
+# | token | probability | surprise in nats | in bits |
+# |---|---|---|---|
+# | first | $1/2$ | $0.693$ | $1$ |
+# | second | $1/4$ | $1.386$ | $2$ |
+# | third | $1/8$ | $2.079$ | $3$ |
+#
+# The text's probability is $\frac12 \cdot \frac14 \cdot \frac18 = \frac1{64}$. Three ways to say the same:
+#
+# * **loss**: mean surprise, $4.159 / 3 = 1.386$ nats per token;
+# * **perplexity**: $e^{1.386} = 4$. The model is as unsure as somebody who has to choose among 4 equally probable tokens;
+# * **bits per byte**: $1 + 2 + 3 = 6$ bits for 12 bytes, $0.5$. An ideal compressor that uses this model needs so much.
+# %% [markdown] lang="zh" of="92520fe2"
+# ## 亲手算一次
+#
+# 一段文字，三个词元，共 12 个字节。对真正出现的词元，模型给出的概率是：
+#
+# | 词元 | 概率 | 意外程度（奈特） | 比特 |
+# |---|---|---|---|
+# | 第一个 | $1/2$ | $0.693$ | $1$ |
+# | 第二个 | $1/4$ | $1.386$ | $2$ |
+# | 第三个 | $1/8$ | $2.079$ | $3$ |
+#
+# 整段文字的概率是 $\frac12 \cdot \frac14 \cdot \frac18 = \frac1{64}$。同一件事有三种说法：
+#
+# * **损失**：平均意外程度，$4.159 / 3 = 1.386$ 奈特每词元；
+# * **困惑度**：$e^{1.386} = 4$。模型的犹豫，相当于要在 4 个同样可能的词元里挑一个；
+# * **每字节比特数**：12 个字节用了 $1 + 2 + 3 = 6$ 比特，即 $0.5$。用这个模型做的理想压缩器，正好需要这么多。
+# %% name="by-machine"
+probabilities = torch.tensor([1 / 2, 1 / 4, 1 / 8])
+surprise = -probabilities.log()
+show(text=probabilities.prod().item(), loss=surprise.mean().item())
+show(perplexity=surprise.mean().exp().item(), bits_per_byte=(surprise.sum() / math.log(2) / 12).item())
+# %% [markdown] lang="en" name="fair"
+# **Is the score fair?** Suppose that after some words *of* follows in 70 %, *that* in 20 % and *with* in 10 % of all texts.
+# Whoever bets $q$ has the mean surprise $-\sum_i p_i \log q_i$, the cross-entropy of $p$ and $q$. Try boasting, shrugging, and honesty:
+# %% [markdown] lang="zh" of="23b3d1c2"
+# **这样打分公平吗？** 假设某些词后面，*of* 占 70 %，*that* 占 20 %，*with* 占 10 %。押注 $q$ 的人，平均意外程度是
+# $-\sum_i p_i \log q_i$，也就是 $p$ 与 $q$ 的交叉熵。看看吹牛、和稀泥、老实人各得多少：
+# %% name="fair-scores"
+truth = torch.tensor([0.7, 0.2, 0.1])
+for name, bet in (("boasts ", [0.98, 0.01, 0.01]), ("shrugs ", [1 / 3, 1 / 3, 1 / 3]), ("honest ", [0.7, 0.2, 0.1])):
+    show(name, -(truth * torch.tensor(bet).log()).sum().item())
+# %% [markdown] lang="en" name="fair-why"
+# The honest bet wins, and always does: the difference $-\sum_i p_i \log q_i + \sum_i p_i \log p_i$ is the Kullback-Leibler
+# divergence, which is positive unless $q = p$. What is left, $-\sum_i p_i \log p_i$, is the entropy of the language itself; no
+# model gets below it. So minimising this loss has one goal only: to say the true probabilities.
+# %% [markdown] lang="zh" of="7963c18c"
+# 老实人赢，而且永远会赢：两者之差 $-\sum_i p_i \log q_i + \sum_i p_i \log p_i$ 是 KL 散度，只要 $q \ne p$ 就大于零。
+# 剩下的 $-\sum_i p_i \log p_i$ 是语言本身的熵，任何模型都不可能更低。所以把这个损失降到最低，目标只有一个：说出真实的概率。
+# %% [markdown] lang="en" name="guess-perplexity" role="prediction"
+# **Predict.** Two models read the same text of 8 bytes. Model A cuts it into two tokens and has perplexity 10. Model B has
+# larger tokens: it sees one token and has perplexity 60. Which of them predicts the *text* better?
+# %% [markdown] lang="zh" of="f648002b"
+# **先预测。** 两个模型读同一段 8 个字节的文字。模型 A 把它切成两个词元，困惑度是 10；模型 B 的词元更大，只有一个词元，困惑度是 60。
+# 哪个模型把这段*文字*预测得更好？
+# %% name="perplexity-compared"
+for name, perplexity, num_tokens in (("A", 10, 2), ("B", 60, 1)):
+    show(name, "bits per byte", num_tokens * math.log2(perplexity) / 8, "probability of the text", perplexity**-num_tokens)
+# %% [markdown] lang="en" name="perplexity-why"
+# B, although its perplexity is six times as high. Perplexity counts *per token*, and whoever cuts a text into more
+# tokens has easier ones. **Compare perplexities only between models with the same tokenizer**; bits per byte can
+# always be compared, and this book uses them.
+# %% [markdown] lang="zh" of="c9e6b91b"
+# 是 B，尽管它的困惑度是 A 的六倍。困惑度是*按词元*算的，切得越碎，每个词元就越好猜。
+# **只有分词器相同的模型，才能比较困惑度**；每字节比特数则总能比较，本书用的就是它。
+# %% [markdown] lang="en" name="shift"
+# ## Teacher forcing: all bets in one pass
+#
+# To score a text of $T$ tokens, must the model run $T$ times, once for each beginning? No. With causal attention (chapter 3)
+# place $t$ sees only what came before, so *one* pass over the whole text makes all bets at once. In training every bet
+# is made after the *true* tokens, whatever the model would have said itself: **teacher forcing**.
+#
+# The one thing to get right is the **shift**: the logits at place $t$ bet on the token at place $t+1$.
+#
+# | place | 0 | 1 | 2 | 3 |
+# |---|---|---|---|---|
+# | reads (`tokens[:, :-1]`) | `Return` | `a` | `new` | `list` |
+# | must bet on (`tokens[:, 1:]`) | `a` | `new` | `list` | `of` |
+#
+# The loss, and a proof that one pass equals $T$ separate runs and the product of the chain rule:
+# %% [markdown] lang="zh" of="e47f699b"
+# ## 教师强制：一次算出全部押注
+#
+# 给一段 $T$ 个词元的文字打分，模型是不是要运行 $T$ 次，每个开头一次？不必。用因果注意力（第 3 章），位置 $t$ 只看得到前面的内容，
+# 所以把整段文字*一次*送进去，全部押注就都有了。训练时，每次押注之前给的都是*真正的*前文，不管模型自己会写什么，这叫**教师强制**（teacher forcing）。
+#
+# 唯一不能弄错的是**移位**：位置 $t$ 的 logits，押的是位置 $t+1$ 的词元。
+#
+# | 位置 | 0 | 1 | 2 | 3 |
+# |---|---|---|---|---|
+# | 读到（`tokens[:, :-1]`） | `Return` | `a` | `new` | `list` |
+# | 该押（`tokens[:, 1:]`） | `a` | `new` | `list` | `of` |
+#
+# 下面写出损失，并验证：运行一次，等于分开运行 $T$ 次，也等于链式法则里的乘积。
+# %% name="shift-code"
+def next_token_loss(logits, tokens):
+    """Mean surprise at every token but the first, in nats."""
+    bets = logits[:, :-1].log_softmax(dim=-1)  # (B, T-1, V): the last place bets on a token that is not there
+    return -bets.gather(-1, tokens[:, 1:, None]).mean()
+
+
+# %% name="shift-proof"
+from llmguide_lib.models import GPT, GPTConfig
+from llmguide_lib.objectives import Batch, cross_entropy
+
+
+def filled(model):
+    """The model in float64, its weights the same on every machine: number i is drawn with seed i."""
+    for seed, (_, weight) in enumerate(sorted(model.named_parameters())):
+        weight.data = torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed)) - 0.5
+    return model.eval().requires_grad_(False)
+
+
+gpt2 = filled(GPT(GPTConfig(vocab_size=11, max_seq_len=8, d_model=12, num_heads=3, num_layers=2)))
+tokens = torch.tensor([[3, 1, 4, 1, 5, 9], [2, 6, 5, 3, 5, 8]])
+
+loss = next_token_loss(gpt2(tokens), tokens)
+one_by_one = [gpt2(tokens[:, :t])[:, -1].softmax(-1)[range(2), tokens[:, t]] for t in range(1, 6)]
+show(loss=loss.item(), chain_rule=difference(loss, -torch.stack(one_by_one).log().mean()))
+show(torch=difference(loss, F.cross_entropy(gpt2(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())))
+show(library=difference(loss, cross_entropy(gpt2, Batch(tokens[:, :-1], tokens[:, 1:])) / 10))  # which adds up
+# %% [markdown] lang="en" name="gpt"
+# ## GPT-2, written out
+#
+# Which network makes the bets? Any causal one. GPT-2 is chapter 4's block, pre-norm, with causal attention, a learned vector
+# for each position, and one matrix used twice: as embedding of the tokens and as head. Here it is with nothing but a dictionary of weights.
+# (`cache` is for later; ignore it now.)
+# %% [markdown] lang="zh" of="7d31e547"
+# ## 把 GPT-2 完整写出来
+#
+# 押注用什么网络？只要是因果的都行。GPT-2 就是第 4 章的块：归一化在前，因果注意力，每个位置有一个学出来的向量；还有一个矩阵用两次，
+# 既做词嵌入，又做输出头。下面只用一个装权重的字典把它写出来。（`cache` 后面才用，先不管它。）
+# %% name="gpt-code"
+def norm(w, name, x):
+    x = x - x.mean(-1, keepdim=True)
+    return x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+
+def linear(w, name, x):
+    return x @ w[f"{name}.weight"].mT + w[f"{name}.bias"]
+
+
+def my_gpt2(w, tokens, num_layers, num_heads, cache=None):
+    """Logits (B, T, V) from a dictionary of weights; with a cache, tokens are only the new ones."""
+    seen = 0 if not cache else cache[0][0].shape[2]
+    place = torch.arange(seen, seen + tokens.shape[1])
+    x = w["token_embedding.weight"][tokens] + w["position_embedding.weight"][place]  # (B, T, D)
+    for layer in range(num_layers):
+        at = f"blocks.{layer}"
+        normed = norm(w, f"{at}.norm1", x)
+        query, key, value = (
+            linear(w, f"{at}.attention.{name}_proj", normed).unflatten(-1, (num_heads, -1)).transpose(1, 2)
+            for name in "qkv"
+        )  # (B, H, T, K)
+        if cache is not None:  # in front of the new keys and values stand those of earlier tokens
+            if layer in cache:
+                key, value = torch.cat([cache[layer][0], key], dim=2), torch.cat([cache[layer][1], value], dim=2)
+            cache[layer] = key, value
+        scores = query @ key.mT / math.sqrt(query.shape[-1])
+        scores = scores.masked_fill(torch.arange(key.shape[2]) > place[:, None], -math.inf)
+        heads = scores.softmax(dim=-1) @ value
+        x = x + linear(w, f"{at}.attention.out_proj", heads.transpose(1, 2).flatten(2))
+        inner = linear(w, f"{at}.feed_forward.up_proj", norm(w, f"{at}.norm2", x))
+        x = x + linear(w, f"{at}.feed_forward.down_proj", F.gelu(inner, approximate="tanh"))
+    return norm(w, "final_norm", x) @ w["token_embedding.weight"].mT
+
+
+# %% [markdown] lang="en" name="gpt-proof"
+# Is this GPT-2? Three must agree: this function, the library's `GPT`, and Hugging Face's `GPT2LMHeadModel`. The last one needs
+# the package `transformers`, which you may not have, so its answer for these weights was recorded
+# (`python benchmarks/gpt2_reference.py`); where the package is there, the cell after next asks it again.
+# %% [markdown] lang="zh" of="c68afe21"
+# 这真的是 GPT-2 吗？三者必须一致：上面的函数、本书的 `GPT`，以及 Hugging Face 的 `GPT2LMHeadModel`。
+# 最后一个需要 `transformers` 包，你不一定装了，所以事先录下了它对这组权重的输出（`python benchmarks/gpt2_reference.py`）；
+# 如果装了这个包，再下一个单元格会当场再问一遍。
+# %% name="gpt-check"
+weights, reference = dict(gpt2.named_parameters()), recorded("gpt2-reference")
+mine = my_gpt2(weights, tokens, num_layers=2, num_heads=3)
+theirs = torch.tensor(reference["logits"])
+show(shape=tuple(mine.shape), library=difference(mine, gpt2(tokens)))
+show(hugging_face=difference(mine[0], theirs, tolerance=1e-10))
+
+changed = tokens.clone()
+changed[:, 4] = 7  # another token at place 4: what changes in front of it?
+before, after = (mine - my_gpt2(weights, changed, 2, 3))[:, :4].abs().max(), (mine - gpt2(changed))[:, 4:].abs().max()
+show(changes_before=before.item(), changes_from_there_on=bool(after > 1e-3))
+# %% name="gpt-live" tags=["free"]
+try:
+    import transformers
+except ImportError:
+    print("transformers is not installed: the recorded answer was used")
+else:
+    from llmguide_lib.huggingface import to_hf
+
+    live = to_hf(gpt2).double()(tokens).logits
+    print("transformers", transformers.__version__, difference(mine, live, tolerance=1e-10))
+    assert (mine - live).abs().max() < 1e-10
+# %% name="gpt-verdict"
+decide(
+    "2.2d",
+    {
+        "GPT-2 is blocks of attention and feed-forward, nothing else": difference(mine, gpt2(tokens)) == "< 1e-12",
+        "equal to the released implementation": difference(mine[0], theirs, tolerance=1e-10) == "< 1e-10",
+        "the future is hidden": before.item() == 0.0,
+    },
+)
+# %% [markdown] lang="en" claim="2.2d"
+# **The guide's claim 2.2d**, GPT's part: GPT is built on the Transformer. What decides it is that thirty lines of embeddings, causal
+# attention, feed-forward layers and norms give the numbers of the released implementation to ten digits. Had something else
+# been needed, no choice of ours would have made them agree. (BERT's part: chapter 5; XLNet's: chapter 8.)
+# %% [markdown] lang="zh" of="286ae301"
+# **指南的论断 2.2d** 中关于 GPT 的部分：GPT 建立在 Transformer 之上。判据是：词嵌入、因果注意力、前馈层和归一化，三十行代码，
+# 算出的数与官方实现有十位数字相同。如果还需要别的东西，怎么写都不可能对得上。（BERT 的部分见第 5 章，XLNet 的见第 8 章。）
+# %% [markdown] lang="en" name="breaks"
+# ## What breaks it
+#
+# Two mistakes that everybody makes once, and that do not raise an error. **Not shifted**: the model is asked for the token
+# that it has just read. **No mask**: each place may see the token that it must predict. We train a small model for 100
+# steps on real documentation in all three ways, with two seeds each, and note two losses: the one that the training
+# shows, and the honest one, on held-out text, with shift and mask.
+# %% [markdown] lang="zh" of="bb3ab8fa"
+# ## 哪里会出错
+#
+# 有两个错误，人人都犯过一次，而且都不报错。**没移位**：让模型预测它刚读到的那个词元。**没掩码**：每个位置都看得见自己要预测的词元。
+# 下面用真实文档训练一个小模型，正确的和两种错误的各训练 100 步，每种用两个随机种子，记下两个损失：训练时显示的损失，
+# 和在没见过的文本上、既移位又有掩码的真实损失。
+# %% [markdown] lang="en" name="guess-breaks" role="prediction"
+# **Predict.** Which of the three shows the lowest training loss? And which would you have deployed?
+# %% [markdown] lang="zh" of="880a79e0"
+# **先预测。** 三种训练，哪一种显示的训练损失最低？如果只看它，你会选哪一个上线？
+# %% name="breaks-data"
+from llmguide_lib import course, runtime
+from llmguide_lib.attention import causal_attention, fused_attention
+from llmguide_lib.corpora import documentation
+from llmguide_lib.corpora.storage import token_row
+from llmguide_lib.models import Llama, LlamaConfig
+from llmguide_lib.objectives import Windows
+from llmguide_lib.training import AdamW, Constant, Muon, TrainConfig, train
+
+torch.set_default_dtype(torch.float32)
+gpt, tokenizer = course.load("gpt")
+row = token_row([document.text for document in documentation("train")], tokenizer)
+unseen_texts = [document.text for document in documentation("validation")]
+unseen = token_row(unseen_texts, tokenizer)
+
+
+def windows_of(row, length, number):
+    """Windows spread evenly over a row, each with one token more."""
+    starts = torch.linspace(0, len(row) - length - 1, number).long()
+    return row[starts[:, None] + torch.arange(length + 1)].long()
+
+
+# %% name="breaks-train" tags=["measured"]
+def honest_loss(model, windows):
+    """Nats per token at the next token, with the mask that belongs there."""
+    for block in model.blocks:
+        block.attention.core = causal_attention
+    with torch.no_grad():
+        return cross_entropy(model.eval(), Batch(windows[:, :-1], windows[:, 1:])).item() / windows[:, 1:].numel()
+
+
+def trained(batches, core, seed):
+    """Mean training loss of the last ten steps, and honest loss on held-out text."""
+    runtime.seed_everything(seed)
+    sizes = {"d_model": 48, "num_heads": 3, "num_layers": 2, "d_ff": 128}
+    model = Llama(LlamaConfig(vocab_size=tokenizer.vocab_size, max_seq_len=64, tied=True, **sizes))
+    for block in model.blocks:
+        block.attention.core = core
+    optimizers, losses = Muon(lr=2e-2, rest=AdamW(lr=1.2e-2))(model), []
+    for batch in batches:  # all of pretraining: bet, be surprised, change the weights a little
+        loss = cross_entropy(model, batch) / batch.targets.numel()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+    return sum(losses[-10:]) / 10, honest_loss(model, windows_of(unseen, 64, 64))
+
+
+def results(shifted, core):
+    """Both losses for two seeds, each of which reads other texts."""
+    losses = []
+    for seed in (0, 1):
+        rows = (Windows(row, 64, 16, seed=seed).rows(number) for number in range(100))
+        batches = (Batch(part[:, :-1], part[:, 1:] if shifted else part[:, :-1]) for part in rows)
+        losses.append(trained(batches, core, seed))
+    return losses
+
+
+broken = {
+    "right": results(True, causal_attention),
+    "not shifted": results(False, causal_attention),
+    "no mask": results(True, fused_attention),
+}
+print("nats per token     training     honest   (two seeds)")
+for name, losses in broken.items():
+    print(f"{name:12}", *(f"{shown:11.2f} {real:10.2f}" for shown, real in losses))
+# %% name="breaks-check"
+from llmguide_lib.evaluation import t_interval
+
+unknowing = math.log(tokenizer.vocab_size)  # all tokens equally probable
+real = {name: t_interval(torch.tensor([loss for _, loss in losses])) for name, losses in broken.items()}
+shown = {name: max(loss for loss, _ in losses) for name, losses in broken.items()}
+assert shown["not shifted"] < 0.5 and shown["no mask"] < shown["right"]
+assert max(loss for _, loss in broken["right"]) < min(loss for _, loss in broken["no mask"])
+assert real["not shifted"].value > unknowing
+# %% [markdown] lang="en" name="breaks-read"
+# The wrong ones look wonderful: their training loss falls far below that of the right one, because copying what one can
+# see is easy. Their honest loss is *worse than betting the same on every token* ($\log 2048 = 7.6$ nats) where nothing is shifted: asked for
+# the next token, that model repeats the last one with full conviction. A training loss that falls suspiciously fast is the
+# symptom; changing a later token and looking whether anything earlier moves (as above) is the test.
+# %% [markdown] lang="zh" of="e1e7a56b"
+# 两个错误的训练看起来都好极了：训练损失远低于正确的那个，因为照抄看得见的东西很容易。可是不移位的模型，真实损失*比给每个词元押一样多还差*
+# （$\log 2048 = 7.6$ 奈特）：问它下一个词元，它会信心十足地把上一个重复一遍。训练损失降得快得可疑，就是症状；
+# 像前面那样改动后面的一个词元，看前面有没有变化，就是检验方法。
+# %% [markdown] lang="en" name="live"
+# ## Forty steps of the long run, live
+#
+# The course's decoder, `gpt-course`, has 2.9 million parameters and learned for 4,500 steps (80 minutes on two cores). You
+# now make its first 40 steps yourself: same model, same recipe, same order of the texts, 4,096 tokens in each step. The
+# curve is drawn inside the recorded one. Every ten steps the model also has to go on with the same two words.
+#
+# Beside it stand two rivals that only count, on exactly the tokens that the 40 steps have read: a **unigram** model
+# knows how frequent each token is, a **trigram** model (Kneser-Ney) what followed the last two tokens.
+# %% [markdown] lang="zh" of="ae2b9d7b"
+# ## 长跑的前四十步，现场来跑
+#
+# 本书的解码器模型 `gpt-course` 有 290 万个参数，学了 4500 步（两个核上 80 分钟）。现在你亲自跑它的前 40 步：同样的模型，同样的训练方法，
+# 文本顺序也一样，每步 4096 个词元。现场的曲线会画在录下的曲线里面。每隔十步，还让模型接着同样的两个词往下写。
+#
+# 旁边有两个只会计数的对手，用的正是这 40 步读过的词元：**一元模型**知道每个词元有多常见，**三元模型**（Kneser-Ney）知道前两个词元后面跟过什么。
+# %% [markdown] lang="en" name="guess-live" role="prediction"
+# **Predict.** After these 40 steps (160,000 tokens), who predicts unseen text best: the network, the unigram or the trigram model?
+# %% [markdown] lang="zh" of="8ce5ed37"
+# **先预测。** 跑完这 40 步（16 万个词元）之后，谁对没见过的文本预测得最好：神经网络、一元模型还是三元模型？
+# %% name="live-train" tags=["free"]
+import dataclasses
+
+from llmguide_lib.generation import Sample, generate
+from llmguide_lib.runs.recipes import RECIPES
+
+STEPS = 40
+recipe = RECIPES["gpt-course"]
+held_out = windows_of(unseen, 256, 24)
+bytes_held_out = sum(len(tokenizer.decode(window[1:]).encode()) for window in held_out.tolist())
+start = torch.tensor([[tokenizer.token_to_id("<|endoftext|>"), *tokenizer.encode("Returns the")]])
+moments = {}
+
+
+def bits(nats_per_token):
+    """Bits per byte on the held-out windows."""
+    return nats_per_token * held_out[:, 1:].numel() / bytes_held_out / math.log(2)
+
+
+def written(model, sampler, number=24):
+    """How the model goes on after "Returns the", as readable text."""
+    return tokenizer.decode(generate(model, start, number, sampler=sampler)[0, 1:].tolist())
+
+
+def look(model):
+    """Notes a sample, and how well the model predicts held-out text."""
+    moments[10 * len(moments)] = written(model, Sample(seed=0))
+    return {"bits per byte": bits(honest_loss(model, held_out))}
+
+
+runtime.seed_everything(recipe.config.seed)
+live = recipe.model()
+config = dataclasses.replace(
+    recipe.config, steps=STEPS, schedule=Constant(warmup_steps=20), log_every=5, eval_every=10, save_every=None
+)
+run = train(live, recipe.batches(row), config, evaluate=look)
+# %% [markdown] lang="en" role="caption"
+# The training loss of the live run, a mean of five steps at each point: from $\log 2048 = 7.6$ down, and not yet level.
+# %% [markdown] lang="zh" of="648b7ff0"
+# 现场训练的损失，每个点是五步的平均：从 $\log 2048 = 7.6$ 往下降，还没有变平。
+# %% name="live-compare" tags=["measured"]
+from llmguide_lib.counting import KneserNey
+
+read = torch.cat([recipe.batches(row).windows.rows(number)[:, :-1].flatten() for number in range(STEPS)]).tolist()
+
+
+def counted(order):
+    """Bits per byte of a model that counted what the 40 steps have read."""
+    model = KneserNey(order, tokenizer.vocab_size).count(read)
+    bets = (model.probability(window[:t], window[t]) for window in held_out.tolist() for t in range(1, 257))
+    return bits(-math.fsum(map(math.log, bets)) / held_out[:, 1:].numel())
+
+
+compared = {
+    "every token the same": bits(unknowing),
+    "unigram": counted(1),
+    "the network, live": run.curve("bits per byte")[1][-1],
+    "trigram": counted(3),
+    "the network, after the long run": bits(honest_loss(gpt, held_out)),
+}
+for name, value in compared.items():
+    print(f"{name:32} {value:5.2f} bits per byte")
+# %% name="live-check"
+long = recorded("gpt-course")
+curve = {row["step"]: row["loss"] for row in long["curve"] if "loss" in row}
+lost = run.curve("loss")[1]
+assert long["recipe"]["optimizer"] == repr(recipe.config.optimizer)  # it is the same recipe
+assert curve[50] < lost[-1] < curve[50] + 0.9  # on the curve, a little before its first recorded point
+assert compared["trigram"] + 0.2 < compared["the network, live"] < compared["unigram"] - 0.1
+assert compared["the network, after the long run"] < compared["trigram"] - 0.5
+scored = long["measured"]
+assert f"{scored['test_bits_per_byte']:.2f}" == "1.36" and 3.1 < compared["every token the same"] < 3.3
+assert [round(value, 2) for value in scored["baselines"].values()] == [1.82, 1.73]
+# %% name="live-plot" tags=["free"]
+from llmguide_lib.plots import curves
+
+figure = curves(
+    {"long run (recorded)": list(curve.values()), "live": lost},
+    {"long run (recorded)": list(curve), "live": run.curve("loss")[0]},
+    xlabel="step",
+    ylabel="training loss, nats per token",
+    log="x",
+)
+# %% [markdown] lang="en" role="caption"
+# The live run's loss at the left, and the recorded curve of the long run that goes on from there; the steps are on a
+# logarithmic axis. There the curve is nearly straight: each tenfold of the steps buys about the same.
+# %% [markdown] lang="zh" of="fe8ff7c2"
+# 左边是现场训练的损失，右边接着的是录下的长跑曲线；步数用对数轴。在对数轴上，曲线几乎是直的：步数每增加到十倍，换来的下降差不多一样多。
+# %% [markdown] lang="en" name="live-read"
+# Counting wins the first minute, and clearly. In 40 steps the network has learned which tokens are frequent and something about what follows
+# what; the trigram model has read the same text once and knows every pair in it. But counting has nearly reached the end of its road: longer
+# contexts hardly ever come twice. The network goes on learning for 4,460 steps more, and then nobody who counts comes near: on
+# the test part the long run reached 1.36 bits per byte, `xz` needs 1.82 and counting seven bytes 1.73 (all recorded in the model's
+# card). And somebody who knows nothing would need 8 bits for a byte of *anything*; who knows the 2,048 tokens only, about 3.2.
+# %% [markdown] lang="zh" of="411312b7"
+# 第一分钟，计数赢了，而且赢得很明显。40 步里，神经网络学会了哪些词元常见，也学到一点谁跟在谁后面；三元模型把同样的文字读一遍，就记住了其中每一对词。
+# 但计数的路快走到头了：更长的上下文几乎不会出现第二次。神经网络还要再学 4460 步，到那时，靠计数的就望尘莫及了：在测试部分，长跑达到每字节 1.36 比特，
+# `xz` 需要 1.82，数七个字节需要 1.73（都记录在模型卡里）。而一无所知的人，什么字节都要 8 比特；只知道有这 2048 个词元的，大约要 3.2 比特。
+# %% [markdown] lang="en" name="samples"
+# ## The same two words at several moments
+#
+# What the model writes after *Returns the*, with the same random numbers: live at steps 0 to 40, then a smaller model at
+# later moments (*recorded*, `python benchmarks/scaling.py`), and last the course model after its 4,500 steps.
+# %% [markdown] lang="zh" of="e7c9e9ab"
+# ## 同样两个词，不同时刻的续写
+#
+# 模型在 *Returns the* 后面写了什么，随机数都一样：先是现场的第 0 到 40 步；然后是一个更小的模型在之后的几个时刻（*录下的*，
+# `python benchmarks/scaling.py`）；最后是走完 4500 步的课程模型。
+# %% name="samples-shown" tags=["free"]
+scaling = recorded("scaling")
+later = scaling["cells"][f"96x5, rate {scaling['rate']:g}, seed 0"]["samples"]
+for step, text in moments.items():
+    print(f"live      {step:5}  {text[:95]!r}")
+for step in ("64", "256", "512"):
+    print(f"recorded  {step:>5}  {later[step][:95]!r}")
+print(f"course    {long['steps']:5}  {written(gpt, Sample(seed=0))[:95]!r}")
+# %% [markdown] lang="en" name="samples-read"
+# First any token, then frequent tokens, then pairs that belong together, then phrases, at last whole sentences that look
+# like documentation, about things that do not exist. *Fluent* comes long before *true*.
+# %% [markdown] lang="zh" of="52264d47"
+# 起初是任意词元，然后是常见的词元，再往后是搭配得上的词对、短语，最后是看上去像文档的完整句子，讲的却是并不存在的东西。
+# *流畅*来得远比*真实*早。
+# %% [markdown] lang="en" name="decoding"
+# ## From bets to text: decoding
+#
+# The model bets; somebody must choose. Write down the chosen token, read it as if it were given, bet again. The ways of
+# choosing differ in which tokens they allow:
+#
+# | method | rule |
+# |---|---|
+# | greedy | the most probable token, always |
+# | temperature $\tau$ | draw from $\operatorname{softmax}(z/\tau)$: below 1 sharper, above 1 flatter |
+# | top-$k$ | draw among the $k$ most probable |
+# | top-$p$ (nucleus) | draw among the fewest most probable ones that together have probability $p$ |
+# | min-$p$ | draw among those at least $p$ times as probable as the best |
+# | repetition penalty $\theta$ | logits of tokens that stand there already: positive ones $/\theta$, negative ones $\times\theta$ |
+# | beam search | keep the $b$ best *beginnings* at every step |
+#
+# The first five by hand, on a distribution of five tokens:
+# %% [markdown] lang="zh" of="2ae07a75"
+# ## 从押注到文字：解码
+#
+# 模型只管押注，总要有人来选。选中一个词元写下来，当成已知的前文读进去，再押下一个。各种选法的差别，在于允许选哪些词元：
+#
+# | 方法 | 规则 |
+# |---|---|
+# | 贪心 | 总选概率最大的词元 |
+# | 温度 $\tau$ | 从 $\operatorname{softmax}(z/\tau)$ 里抽：小于 1 更尖锐，大于 1 更平缓 |
+# | top-$k$ | 在概率最大的 $k$ 个里抽 |
+# | top-$p$（核采样） | 从大到小取，取到总概率达到 $p$ 为止，在这些里抽 |
+# | min-$p$ | 在概率不小于最大者的 $p$ 倍的词元里抽 |
+# | 重复惩罚 $\theta$ | 已经出现过的词元，logits 为正的除以 $\theta$，为负的乘以 $\theta$ |
+# | 束搜索 | 每一步保留最好的 $b$ 个*开头* |
+#
+# 前面五种，先在五个词元的分布上手算：
+# %% name="decoding-code"
+torch.set_default_dtype(torch.float64)
+
+
+def my_top_k(probabilities, k):
+    return probabilities * (probabilities >= probabilities.sort().values[-k])
+
+
+def my_top_p(probabilities, p):
+    ordered, order = probabilities.sort(descending=True)
+    before = ordered.cumsum(-1) - ordered  # probability of the tokens in front of each
+    return probabilities * torch.zeros_like(before, dtype=torch.bool).scatter(0, order, before < p)
+
+
+def my_min_p(probabilities, p):
+    return probabilities * (probabilities >= p * probabilities.max())
+
+
+five = torch.tensor([0.5, 0.2, 0.15, 0.1, 0.05])
+for name, kept in {
+    "temperature 0.5": five**2,  # softmax(2 log p) is p squared, made to add up to one
+    "temperature 2  ": five**0.5,
+    "top-k 2        ": my_top_k(five, 2),
+    "top-p 0.8      ": my_top_p(five, 0.8),
+    "min-p 0.15     ": my_min_p(five, 0.15),
+}.items():
+    show(name, (kept / kept.sum()).tolist())
+# %% name="decoding-check"
+from llmguide_lib.generation import Greedy, MinP, RepetitionPenalty, Temperature, TopK, TopP
+
+logits, none = five.log()[None], torch.zeros(1, 1, dtype=torch.long)
+for mine, library in (
+    (five**2, Temperature(0.5)),
+    (my_top_k(five, 2), TopK(2)),
+    (my_top_p(five, 0.8), TopP(0.8)),
+    (my_min_p(five, 0.15), MinP(0.15)),
+):
+    show(type(library).__name__, difference(mine / mine.sum(), library(logits, none).softmax(-1)[0]))
+show(penalty=RepetitionPenalty(2)(torch.tensor([[3.0, -1.0, 1.0]]), torch.tensor([[0, 1]]))[0].tolist())
+# %% [markdown] lang="en" name="explore-next"
+# **Explore.** The course model, in your browser. Type a beginning, click a token, move temperature, top-$k$, top-$p$ and min-$p$, and watch the
+# bars. Where does one token have nearly all the probability, and where do fifty share it? A fixed $k$ is wrong in one of
+# the two places; $p$ adapts.
+# %% [markdown] lang="zh" of="354bc697"
+# **动手探索。** 课程模型就在你的浏览器里。输入一个开头，点一个词元，调温度、top-$k$、top-$p$ 和 min-$p$，看条形怎样变。
+# 哪里几乎全部概率都在一个词元上，哪里五十个词元平分秋色？固定的 $k$ 总有一处不合适，$p$ 则会自己调整。
+# %% name="explore-next-token" tags=["free"]
+from llmguide_lib.widgets import NextTokenExplorer
+
+torch.set_default_dtype(torch.float32)
+NextTokenExplorer(gpt, tokenizer, "Returns the number of")
+# %% [markdown] lang="en" role="caption"
+# The tokens of a text, and for the marked one the ten most probable next tokens as bars, before and after the filters.
+# %% [markdown] lang="zh" of="ca449cdd"
+# 一段文字的各个词元，以及选中位置之后概率最大的十个词元，画成条形，有过滤前和过滤后两种。
+# %% [markdown] lang="en" name="guess-greedy" role="prediction"
+# **Predict.** Greedy always takes the most probable token, so its texts are the most probable ones, or nearly. Are they
+# also the *best*? How probable is what people really wrote, under the same model: as probable as greedy's text, more, or less?
+# %% [markdown] lang="zh" of="9b875a33"
+# **先预测。** 贪心每次都选概率最大的词元，所以写出的文字差不多就是概率最大的文字。它们也*最好*吗？
+# 人真正写下的文字，在同一个模型看来，概率比贪心写的更高、一样，还是更低？
+# %% [markdown] lang="en" name="same-beginning"
+# **The same beginning, nine ways.** Read them aloud before you look at any number.
+# %% [markdown] lang="zh" of="45736bcd"
+# **同一个开头，九种写法。** 先念一遍，再去看数字。
+# %% name="nine-ways" tags=["free"]
+from llmguide_lib.generation import beam_search
+
+
+class Endless:
+    """A decoder that may not write special tokens, such as the end of a text."""
+
+    training = False
+
+    def __init__(self, model):
+        self.model, self.config = model, model.config
+
+    def __call__(self, tokens, mask=None, cache=None):
+        return self.model(tokens, mask, cache).index_fill(-1, torch.arange(5), -torch.inf)
+
+
+methods = {
+    "greedy": Greedy(),
+    "greedy, penalty 1.3": Greedy(RepetitionPenalty(1.3)),
+    "temperature 0.7": Sample(Temperature(0.7), seed=0),
+    "temperature 1": Sample(seed=0),
+    "temperature 1.3": Sample(Temperature(1.3), seed=0),
+    "top-k 20": Sample(TopK(20), seed=0),
+    "top-p 0.9": Sample(TopP(0.9), seed=0),
+    "min-p 0.1": Sample(MinP(0.1), seed=0),
+}
+prompt = torch.tensor([[tokenizer.token_to_id("<|endoftext|>"), *tokenizer.encode("Returns the number of")]])
+texts = {name: generate(Endless(gpt), prompt, 40, sampler=sampler)[0] for name, sampler in methods.items()}
+texts["beam search, 4"] = beam_search(Endless(gpt), prompt, 40, num_beams=4)[0]
+for name, ids in texts.items():
+    print(f"{name:20} {tokenizer.decode(ids[1:].tolist())[:150]!r}")
+# %% [markdown] lang="en" name="measure"
+# ## What each method does, measured
+#
+# 16 beginnings from held-out documents (12 tokens each), 48 tokens written after each, with four samples where chance is involved.
+# Ends of texts are forbidden, so that all are equally long. What is measured, and what people wrote in the same places beside it:
+#
+# * **surprise**: of the model itself at what was written, nats per token. Quality as the *model* sees it;
+# * **judge**: surprise of a trigram model that counted *other* held-out documents, which the network never saw. Quality as
+#   somebody independent sees it, who knows only three tokens at a time;
+# * **repeats**: share of runs of four tokens that stood earlier in the same text;
+# * **variety**: different pairs of tokens among all pairs of the four answers to one beginning. Where nothing is drawn the four
+#   are one and the same, which makes 0.25 at most; people too wrote only one.
+#
+# Brackets: 95 % intervals over the 16 beginnings.
+# %% [markdown] lang="zh" of="40b77d37"
+# ## 各种方法效果如何：量一量
+#
+# 从没见过的文档里取 16 个开头（各 12 个词元），每个后面写 48 个词元；带随机性的方法各抽四次。禁止写出文本结束符，好让长度一样。
+# 测量下面四项，并与人在同样位置写下的文字对照：
+#
+# * **surprise**：模型自己对所写文字的意外程度，奈特每词元。这是*模型*眼里的质量；
+# * **judge**：一个三元模型的意外程度，它数的是*另一批*文档，神经网络从没见过。这是局外人眼里的质量，虽然他一次只看三个词元；
+# * **repeats**：连续四个词元在同一段文字里前面出现过的比例；
+# * **variety**：同一个开头的四个续写里，不同的词元对占全部词元对的比例。没有随机性的方法，四个续写完全一样，最多是 0.25；人写的也只有一份。
+#
+# 方括号里是对 16 个开头算出的 95 % 区间。
+# %% name="measure-write"
+LENGTH, NEW, SAMPLES = 13, 48, 4
+test_texts = [ids for ids in (tokenizer.encode(document.text) for document in documentation("test")) if len(ids) >= 60]
+chosen = torch.tensor([[0, *ids[:60]] for ids in test_texts[:: len(test_texts) // 16][:16]])
+assert tokenizer.token_to_id("<|endoftext|>") == 0
+beginnings, people = chosen[:, :LENGTH], chosen[:, LENGTH:]
+
+
+def answered(sampler):
+    """Four answers to each beginning (16, 4, 48)."""
+    rows = beginnings.repeat_interleave(SAMPLES, dim=0)
+    return generate(Endless(gpt), rows, NEW, sampler=sampler)[:, LENGTH:].unflatten(0, (-1, SAMPLES))
+
+
+beams = [beam_search(Endless(gpt), row[None], NEW, num_beams=4)[0][LENGTH:] for row in beginnings]
+answers = {"people": people, "beam search, 4": torch.stack(beams)}  # one answer each, here taken four times
+answers = {name: texts[:, None].expand(-1, SAMPLES, -1) for name, texts in answers.items()}
+answers |= {name: answered(sampler) for name, sampler in methods.items()}
+# %% name="measure-table" tags=["measured"]
+from llmguide_lib.evaluation import bootstrap_mean
+
+judge = KneserNey(3, tokenizer.vocab_size).count(unseen.tolist())
+
+
+def own_surprise(texts):
+    """(16, 4, 48): -log of what the model gave to each token that was written."""
+    whole = torch.cat([beginnings[:, None].expand(-1, SAMPLES, -1), texts], dim=-1).flatten(0, 1)
+    with torch.no_grad():
+        bets = gpt(whole[:, :-1])[:, LENGTH - 1 :].log_softmax(-1)
+    return -bets.gather(-1, whole[:, LENGTH:, None]).unflatten(0, (-1, SAMPLES)).squeeze(-1)
+
+
+def judged(texts):
+    """(16, 4): the judge's surprise per token."""
+    whole = torch.cat([beginnings[:, None].expand(-1, SAMPLES, -1), texts], dim=-1)
+    ways = [[-math.fsum(math.log(judge.probability(row[:t], row[t])) for t in range(LENGTH, len(row))) for row in rows]
+            for rows in whole.tolist()]  # fmt: skip
+    return torch.tensor(ways) / NEW
+
+
+def runs_of(row, number):
+    """All runs of so many tokens."""
+    return list(zip(*(row[at:] for at in range(number)), strict=False))
+
+
+def repeats(texts):
+    """(16, 4): share of runs of four tokens that came before."""
+    shares = [[1 - len(set(runs_of(row, 4))) / (NEW - 3) for row in rows] for rows in texts.tolist()]
+    return torch.tensor(shares)
+
+
+def variety(texts):
+    """(16, 1): different pairs among all pairs of the four answers."""
+    pairs = [[pair for row in rows for pair in runs_of(row, 2)] for rows in texts.tolist()]
+    return torch.tensor([[len(set(found)) / len(found)] for found in pairs])
+
+
+surprises = {name: own_surprise(texts) for name, texts in answers.items()}
+table = {
+    name: [
+        bootstrap_mean(values.mean(dim=1))
+        for values in (surprises[name].mean(-1), judged(texts), repeats(texts), variety(texts))
+    ]
+    for name, texts in answers.items()
+}
+print(" " * 20, *(f"{column:^18}" for column in ("surprise", "judge", "repeats", "variety")))
+for name, row in table.items():
+    print(f"{name:20}", *(f"{value:5.2f} [{low:4.2f}, {high:4.2f}] " for value, low, high in row))
+# %% name="measure-check"
+surprise_of, judge_of, repeats_of, variety_of = ({name: row[at] for name, row in table.items()} for at in range(4))
+for name in ("greedy", "beam search, 4"):  # too probable, and they go round in circles
+    assert surprise_of[name].high < surprise_of["people"].low and repeats_of[name].low > repeats_of["people"].high
+assert surprise_of["temperature 1.3"].value > surprise_of["temperature 1"].value > surprise_of["temperature 0.7"].value
+assert abs(surprise_of["temperature 1"].value - surprise_of["people"].value) < 0.5
+assert judge_of["temperature 1.3"].value > judge_of["temperature 1"].value > judge_of["people"].value
+assert judge_of["temperature 1"].value > judge_of["top-p 0.9"].value > judge_of["greedy"].value
+assert repeats_of["greedy, penalty 1.3"].high < repeats_of["greedy"].low
+for name in ("temperature 0.7", "top-k 20", "top-p 0.9", "min-p 0.1"):  # less surprising than plain drawing
+    assert surprise_of[name].value < surprise_of["temperature 1"].value
+    assert repeats_of[name].value < repeats_of["greedy"].low
+assert variety_of["temperature 1.3"].value > variety_of["temperature 0.7"].value > variety_of["greedy"].high
+# %% name="measure-plot" tags=["free"]
+shown_methods = ("people", "greedy", "top-p 0.9", "temperature 1")
+figure = curves(
+    {name: surprises[name].mean(dim=(0, 1)).unflatten(0, (-1, 6)).mean(-1).tolist() for name in shown_methods},
+    list(range(3, NEW, 6)),
+    xlabel="tokens written so far",
+    ylabel="surprise, nats per token",
+)
+# %% [markdown] lang="en" role="caption"
+# The model's surprise along the text, in groups of six tokens. What people wrote stays surprising all along; greedy's text is
+# hardly surprising from the start and ever less so, because it repeats itself. Plain
+# drawing stays with people's, top-p between the two.
+# %% [markdown] lang="zh" of="ca235996"
+# 沿着文字往后，模型的意外程度（每六个词元一组）。人写的文字一路都让模型意外；贪心写的从一开始就不太意外，而且越来越低，因为它在重复自己。
+# 直接抽样与人写的差不多，top-p 介于两者之间。
+# %% [markdown] lang="en" name="measure-read"
+# **The most probable text is not the best.** Greedy and beam search write text that the model finds far more probable than what
+# people write, and much of it says the same again: somewhere a phrase makes itself more probable by having been said, and there is no
+# way out. People do not write the most probable text; nothing would be worth saying.
+#
+# **Plain drawing is honest but pays for the tail.** Its text is about as surprising as people's, as it must be where the bets are true. But the
+# judge finds it stranger than people's: thousands of improbable tokens have a little probability each, in 48 draws some
+# are taken, and a strange token makes the next ones strange. Temperature above 1 makes it worse, as model *and* judge see it.
+#
+# **Cutting the tail** (top-$k$, top-$p$, min-$p$) or sharpening it (temperature 0.7) buys quality with variety. Which one
+# is best cannot be read off one column: quality and variety are two ends of one trade.
+#
+# **The penalty** breaks the circles, because it forbids what came, also where it belongs (*the*, brackets, names).
+#
+# **Likelihood alone judges nobody.** The judge, who never saw the network, likes the text of greedy and of beam search best too. Whoever measures it, likelihood rewards
+# the obvious; only repeats and variety expose it. A surprise as people's is necessary for text like people's, not sufficient: noise can have it too.
+# %% [markdown] lang="zh" of="d19771e9"
+# **概率最大的文字不是最好的文字。** 贪心和束搜索写出的文字，模型觉得比人写的可能得多，其中很多却是在重复：某个短语说过一遍，再说一遍的概率就更高，
+# 从此绕不出来。人不会去写最可能的话，那样的话没有什么值得说的。
+#
+# **直接抽样很诚实，但要为尾部付出代价。** 它写的和人写的差不多同样令模型意外，押注真实时理当如此。但局外人觉得它比人写的怪：
+# 成千上万个不太可能的词元，各有一点点概率；抽 48 次，总会抽中几个，而一个怪词元会让后面的也变怪。温度高于 1 更糟，模型和局外人都这么看。
+#
+# **切掉尾部**（top-$k$、top-$p$、min-$p$）或压低尾部（温度 0.7），是用多样性换质量。哪个最好，看单独一列是看不出来的：质量和多样性是同一笔交易的两头。
+#
+# **重复惩罚**打破了循环，因为它压制一切出现过的词元，哪怕那里本来就该用它（比如 *the*、括号、名字）。
+#
+# **光看似然，评不了好坏。** 局外人从没见过这个网络，却也最喜欢贪心和束搜索写的。不管谁来量，似然总是奖励显而易见的话，只有看重复和多样性才能揭穿它。
+# 意外程度和人写的一样，是写得像人的必要条件，不是充分条件：噪声也可以做到。
+# %% [markdown] lang="en" name="beam"
+# ## Beam search, and why it looks further
+#
+# Greedy decides token by token. Suppose that after the start *A* has probability 0.6 and *B* 0.4; after *A* come three tokens
+# with 0.4, 0.3, 0.3, after *B* one with 0.9. Greedy takes *A* and ends at $0.6 \cdot 0.4 = 0.24$; the best text
+# is *B* with $0.4 \cdot 0.9 = 0.36$. Keeping two beginnings instead of one finds it. In ten lines, equal to the library's:
+# %% [markdown] lang="zh" of="6d073565"
+# ## 束搜索：为什么看得更远
+#
+# 贪心一次只看一个词元。假设开头之后，*A* 的概率是 0.6，*B* 是 0.4；*A* 后面有三个词元，概率是 0.4、0.3、0.3，*B* 后面有一个是 0.9。
+# 贪心选 *A*，最后得到 $0.6 \cdot 0.4 = 0.24$；最好的文字却走 *B*，概率 $0.4 \cdot 0.9 = 0.36$。保留两个开头而不是一个，就能找到它。
+# 十行代码写出来，与库里的结果一致：
+# %% name="beam-code"
+torch.set_default_dtype(torch.float64)
+
+
+def my_beam_search(log_probabilities, tokens, number, num_beams):
+    """The best text that keeping num_beams beginnings finds; log_probabilities(row) -> (V,) of the next token."""
+    beams = [(0.0, tokens)]
+    for _ in range(number):
+        longer = []
+        for score, row in beams:
+            best = log_probabilities(row).topk(num_beams)
+            longer += [(score + s, [*row, id]) for s, id in zip(*map(torch.Tensor.tolist, best), strict=True)]
+        beams = sorted(longer, reverse=True)[:num_beams]
+    return beams[0]
+
+
+tree = {0: [0.0, 0.6, 0.4, 0.0], 1: [0.0, 0.4, 0.3, 0.3], 2: [0.9, 0.1, 0.0, 0.0]}  # after 0 come A = 1 or B = 2
+for width in (1, 2):
+    score, row = my_beam_search(lambda row: torch.tensor(tree[row[-1]]).log(), [0], 2, width)
+    show("beams", width, "text", row, "probability", math.exp(score))
+
+
+def bets(row):
+    return gpt2(torch.tensor([row]))[0, -1].log_softmax(-1)
+
+
+text, score = beam_search(gpt2, torch.tensor([[3]]), 5, num_beams=3, length_penalty=0)
+mine = my_beam_search(bets, [3], 5, 3)
+show(same_text=mine[1] == text.tolist(), score=difference(torch.tensor(mine[0]), torch.tensor(score), 1e-6))
+# %% [markdown] lang="en" name="explore-beam"
+# Beam search serves where one right answer exists, as in translation (chapter 7). For open text it finds what was measured above:
+# the probable, and so the dull. <!-- PLACE: BeamExplorer(gpt, tokenizer) -->
+# %% [markdown] lang="zh" of="f4b2f8ee"
+# 只有一个正确答案的任务（例如翻译，第 7 章）适合束搜索。写开放的文字，它找到的就是上面量出来的那种：最可能的，因而最乏味的。<!-- PLACE: BeamExplorer(gpt, tokenizer) -->
+# %% [markdown] lang="en" name="cache"
+# ## The KV cache: never compute anything twice
+#
+# To write token 100 the model reads 99 tokens, to write token 101 it reads 100, of which 99 are the same. With causal
+# attention nothing that comes later changes what was computed for an earlier place. All that a new token needs of the earlier
+# ones is their keys and values: keep them, and read only *the one new token* at each step.
+#
+# | | multiplications for token $t$ | memory |
+# |---|---|---|
+# | without a cache | $\approx 2Nt$, and attention's $t^2$ | nothing |
+# | with a cache | $\approx 2N$, and attention's $t$ | $2 \cdot L \cdot G \cdot K$ numbers per token |
+#
+# $N$ parameters, $L$ layers, $G$ key-value heads of width $K$. The function above has it built in (five lines). It must be *equal*:
+# %% [markdown] lang="zh" of="50190211"
+# ## KV 缓存：算过的不再算
+#
+# 写第 100 个词元，模型要读前面 99 个；写第 101 个，要读 100 个，其中 99 个是一样的。因果注意力下，后面来的词元不会改变前面位置上算好的任何东西。
+# 新词元需要前面的，只有各位置的键和值：把它们存下来，每一步就只用读*那一个新词元*。
+#
+# | | 第 $t$ 个词元的乘法次数 | 内存 |
+# |---|---|---|
+# | 不用缓存 | 约 $2Nt$，外加注意力的 $t^2$ | 无 |
+# | 用缓存 | 约 $2N$，外加注意力的 $t$ | 每个词元 $2 \cdot L \cdot G \cdot K$ 个数 |
+#
+# $N$ 是参数量，$L$ 是层数，$G$ 是键值头的个数，$K$ 是头的宽度。前面那个函数已经带着缓存（五行）。它的结果必须*相等*：
+# %% name="cache-equal"
+from llmguide_lib.attention import KVCache
+
+my_cache, their_cache = {}, KVCache(num_layers=2, max_seq_len=8)
+whole = my_gpt2(weights, tokens, 2, 3)
+for t in range(6):
+    step = my_gpt2(weights, tokens[:, t : t + 1], 2, 3, my_cache)  # reads one token
+    same = difference(step[:, 0], whole[:, t]), difference(step, gpt2(tokens[:, t : t + 1], cache=their_cache))
+    show("token", t, "equal to reading everything", same[0], "and to the library's cache", same[1])
+show(keys_kept=tuple(my_cache[0][0].shape))
+# %% [markdown] lang="en" name="guess-cache" role="prediction"
+# **Predict.** The course model writes 192 tokens. How many times faster is it with a cache? And Llama 3 8B (32 layers, 8 key-value heads of width 128, two bytes a number): how much memory does its cache take for 8,192 tokens?
+# %% [markdown] lang="zh" of="964833f5"
+# **先预测。** 课程模型写 192 个词元，用缓存会快几倍？Llama 3 8B（32 层，8 个键值头，头宽 128，每个数两个字节）存 8192 个词元的缓存，要占多少内存？
+# %% name="cache-memory"
+for name, layers, kv_heads, width, length in (("gpt-course", 5, 6, 32, 256), ("Llama 3 8B", 32, 8, 128, 8192)):
+    numbers = 2 * layers * kv_heads * width
+    show(name, "bytes per token", 2 * numbers, "MB for", length, "tokens", 2 * numbers * length / 1e6)
+# %% name="cache-speed" tags=["measured"]
+import time
+from itertools import islice
+
+from llmguide_lib.generation import stream
+
+torch.set_default_dtype(torch.float32)
+
+
+def seconds_at(cache, length=192, part=24):
+    """Seconds for a token, mean of each 24, while writing after one token."""
+    tokens, times = stream(gpt, start[:, :1], length, cache=cache), []
+    while len(times) < length // part:
+        began = time.perf_counter()
+        list(islice(tokens, part))
+        times.append((time.perf_counter() - began) / part)
+    return times
+
+
+seconds_at(cache=True)  # the first time is slower
+without, with_cache = seconds_at(cache=False), seconds_at(cache=True)
+times_faster = sum(without) / sum(with_cache)
+show("whole text, times faster with a cache", round(times_faster, 1))
+show("last part against first, without", round(without[-1] / without[1], 1), "with", round(with_cache[-1] / with_cache[1], 1))
+# %% name="cache-speed-check"
+assert times_faster > 2 and without[-1] > 1.5 * without[1]
+assert with_cache[-1] / with_cache[1] < without[-1] / without[1]
+# %% name="cache-plot" tags=["free"]
+figure = curves(
+    {"without cache": [1000 * value for value in without], "with cache": [1000 * value for value in with_cache]},
+    list(range(24, 193, 24)),
+    xlabel="tokens written",
+    ylabel="milliseconds per token",
+)
+# %% [markdown] lang="en" role="caption"
+# Milliseconds for one more token, over the length of the text. Without a cache they grow with the length; with one the line
+# stays nearly flat.
+# %% [markdown] lang="zh" of="a8e74903"
+# 随着文字变长，每多写一个词元要几毫秒。不用缓存，时间随长度增长；用缓存，线几乎是平的。
+# %% [markdown] lang="en" name="own-model"
+# ## Your own model, in the browser
+#
+# The explorer runs any small decoder, also the one that you trained for forty steps. Compare its bars with those of the course model: whatever you
+# type, the same few frequent tokens lead, and words far back make hardly any difference.
+# <!-- PLACE: LogitLensExplorer(gpt, tokenizer); export_page("my-model.html", NextTokenExplorer(live, tokenizer)) -->
+# %% [markdown] lang="zh" of="aac53ee1"
+# ## 浏览器里的，你自己的模型
+#
+# 这个探索器能运行任何小的解码器，包括你刚才训练了四十步的那个。把它的条形与课程模型的对比一下：无论你输入什么，领先的总是那几个常见词元，
+# 远处的词几乎不起作用。<!-- PLACE: LogitLensExplorer(gpt, tokenizer); export_page("my-model.html", NextTokenExplorer(live, tokenizer)) -->
+# %% name="explore-own" tags=["free"]
+NextTokenExplorer(live, tokenizer, "Returns the number of")
+# %% [markdown] lang="en" role="caption"
+# The same explorer with the model of the live run: a few frequent tokens lead everywhere.
+# %% [markdown] lang="zh" of="c393ea37"
+# 同一个探索器，换成现场训练的模型：到处都是那几个常见词元领先。
+# %% [markdown] lang="en" name="scaling"
+# ## A scaling law, and a prediction that could fail
+#
+# Larger models predict better. *How much* better can be said beforehand, from small ones: that is how large models are planned. We trained
+# four sizes (39 to 326 thousand parameters, tied embedding included), three seeds each, on the same million tokens, with a learning rate
+# chosen on two of the sizes. Two laws are candidates:
+#
+# $$L(N) = A\,N^{-\alpha} \qquad\text{or, with a floor,}\qquad L(N) = E + A\,N^{-\alpha}$$
+#
+# Both were fitted to the four sizes, and what they say about a fifth (751 thousand) was written to the record with an interval
+# *before* it was trained (`benchmarks/scaling.py`; the file's history shows the order). Here you fit them again: given $\alpha$, $E$ and $A$ are a
+# straight line, so trying many $\alpha$ is all that is needed.
+# %% [markdown] lang="zh" of="69830fde"
+# ## 规模定律，以及一个可能落空的预言
+#
+# 模型越大，预测越准。*准多少*，用小模型就能事先说出来，大模型正是这样规划的。我们训练了四种规模（3.9 万到 32.6 万个参数，含共享的词嵌入），
+# 每种三个随机种子，都读同样的一百万个词元，学习率在其中两种规模上选定。候选的定律有两个：
+#
+# $$L(N) = A\,N^{-\alpha} \qquad\text{或者带下限：}\qquad L(N) = E + A\,N^{-\alpha}$$
+#
+# 两个定律都用这四种规模拟合，它们对第五种规模（75.1 万个参数）的预言，连同区间，在训练*之前*就写进了记录（`benchmarks/scaling.py`；文件的历史能看出先后）。
+# 现在你来重新拟合：给定 $\alpha$ 之后，$E$ 和 $A$ 就是一条直线，所以只需把许多 $\alpha$ 都试一遍。
+# %% [markdown] lang="en" name="guess-scaling" role="prediction"
+# **Predict.** From the smallest to the largest of the four (8 times as many parameters) bits per byte fall from 2.25 to 1.92. Where will the fifth be, 2.3 times larger again?
+# %% [markdown] lang="zh" of="7be7624c"
+# **先预测。** 四种规模里从最小到最大（参数多 8 倍），每字节比特数从 2.25 降到 1.92。第五种再大 2.3 倍，会降到多少？
+# %% name="scaling-fit" tags=["measured"]
+def final(size):
+    """Parameters of a size, and bits per byte at the end of its three runs."""
+    cells = [scaling["cells"][f"{size}, rate {scaling['rate']:g}, seed {seed}"] for seed in scaling["seeds"]]
+    return cells[0]["parameters"], torch.tensor([cell["bits_per_byte"]["512"] for cell in cells], dtype=torch.float64)
+
+
+def power_law(sizes, bits, alphas):
+    """E, A and alpha of E + A N^-alpha by least squares, E not negative."""
+    best = None
+    for alpha in alphas:
+        columns = torch.stack([torch.ones_like(sizes), sizes**-alpha], dim=1)
+        floor, slope = torch.linalg.lstsq(columns, bits[:, None]).solution.flatten().tolist()
+        error = (columns @ torch.tensor([floor, slope], dtype=torch.float64) - bits).square().sum().item()
+        if floor >= 0 and (best is None or error < best[0]):
+            best = error, floor, slope, alpha
+    return best[1:]
+
+
+*four, fifth = scaling["sizes"]
+sizes = torch.tensor([float(final(size)[0]) for size in four], dtype=torch.float64)
+means = torch.stack([final(size)[1].mean() for size in four])
+floor, slope, alpha = power_law(sizes, means, torch.arange(0.01, 2, 0.005).tolist())
+number, outcome = final(fifth)
+told = scaling["prediction"]
+print(f"floor {floor:.2f}, exponent {alpha:.2f}; spread between seeds {final(four[0])[1].std():.4f}")
+for law in ("power law", "power law with a floor"):
+    low, high = told[law]["interval"]
+    print(f"{law:24} predicted {told[law]['bits_per_byte']:.3f} [{low:.3f}, {high:.3f}]")
+print(f"{'trained afterwards':24}           {outcome.mean():.3f}  seeds {[round(value, 3) for value in outcome.tolist()]}")
+# %% name="scaling-check"
+assert abs(floor + slope * number**-alpha - told["power law with a floor"]["bits_per_byte"]) < 1e-3  # the same fit
+misses = {law: outcome.mean().item() - told[law]["bits_per_byte"] for law in ("power law", "power law with a floor")}
+low, high = told["power law with a floor"]["interval"]
+assert low <= outcome.mean() <= high and abs(misses["power law"]) > 3 * abs(misses["power law with a floor"])
+assert f"{means[0]:.2f} {means[-1]:.2f}" == "2.25 1.92" and round(number / 1000) == 751
+# %% name="scaling-plot" tags=["free"]
+places = torch.logspace(math.log10(3e4), 6, 30, dtype=torch.float64)
+straight = told["power law"]
+figure = curves(
+    {
+        "four sizes": means.tolist(),
+        "with a floor": (floor + slope * places**-alpha).tolist(),
+        "power law": (straight["A"] * places ** -straight["alpha"]).tolist(),
+        "fifth, trained afterwards": [outcome.mean().item()],
+    },
+    {
+        "four sizes": sizes.tolist(),
+        "with a floor": places.tolist(),
+        "power law": places.tolist(),
+        "fifth, trained afterwards": [number],
+    },
+    xlabel="parameters",
+    ylabel="bits per byte, held-out",
+    log="x",
+)
+# %% [markdown] lang="en" role="caption"
+# Bits per byte over the number of parameters, on a logarithmic axis: four sizes, the two laws fitted to them, and the
+# fifth size. The power law goes on falling; the one with a floor bends.
+# %% [markdown] lang="zh" of="75f9b202"
+# 每字节比特数与参数量（对数轴）：四种规模、拟合出的两个定律，以及第五种规模。幂律一路往下；带下限的弯了过来。
+# %% [markdown] lang="en" name="scaling-read"
+# The law with a floor passed, with little to spare: the mean of the three runs lies inside its interval, near the upper end. The plain
+# power law promised far more than came; its interval, which holds only the chance between seeds, is far from the outcome. That is the
+# lesson about intervals as well: **they say how sure the fit is if the law has the right form, never whether it has**.
+#
+# Why does the curve bend? Because everything else was held fixed: a million tokens. A larger model cannot learn more from them than is in
+# them; $E$ is what these tokens leave open, not the entropy of the language. Had tokens grown with the models, the bend would have come later.
+# %% [markdown] lang="zh" of="63b768df"
+# 带下限的定律过关了，不过很勉强：三次训练的平均落在它的区间里，靠近上端。单纯的幂律许诺的下降则远远没有兑现；它的区间只包含随机种子带来的波动，
+# 离实际结果很远。这也是关于区间的一课：**区间说的是“假如定律的形式没错，拟合有多可靠”，从来不说形式对不对**。
+#
+# 曲线为什么会弯？因为别的都固定住了：只有一百万个词元。模型再大，也学不到词元里没有的东西；$E$ 是这些词元留下的未知，不是语言本身的熵。
+# 如果词元跟着模型一起增加，弯得就没有这么早。
+# %% [markdown] lang="en" name="transfer"
+# ## Has it learned anything but betting?
+#
+# The guide says that such pretraining yields *general representations*. A test: tell from a documentation, names removed, which of
+# four libraries it is from. The network is **frozen**; only a linear classifier on the mean of its final states learns, from few labels.
+# Three rivals get the same labels: the same network *untrained*, the *embeddings* of the trained one without its layers, and
+# a *bag of tokens* (which of them occur, no network at all).
+# %% [markdown] lang="zh" of="da85085c"
+# ## 除了押注，它还学到了什么
+#
+# 指南说，这样预训练能学到*通用的表示*。来检验一下：给一段去掉了名字的文档，说出它来自四个库中的哪一个。网络**冻结**不动，
+# 只在末层状态的平均值上学一个线性分类器，标注很少。三个对手用同样的标注：*没训练过*的同一个网络，训练过但只取*词嵌入*、不经过各层的，
+# 以及*词袋*（只看出现了哪些词元，完全不用网络）。
+# %% name="transfer-measure" tags=["measured"]
+from llmguide_lib.tasks import which_library
+
+LIBRARIES = ("torch", "matplotlib", "sympy", "networkx")
+pool, trial = which_library("train", LIBRARIES)[:320], which_library("test", LIBRARIES)[:240]
+runtime.seed_everything(1)
+untrained = recipe.model().eval()
+
+
+@torch.no_grad()
+def features(text):
+    """By rival: a vector for a text, of its first 48 tokens."""
+    ids = torch.tensor([tokenizer.encode(text)[:48]])
+    bag = torch.zeros(tokenizer.vocab_size).index_fill(0, ids[0], 1.0)
+    states = {"pretrained": gpt.hidden(ids)[0].mean(0), "untrained": untrained.hidden(ids)[0].mean(0)}
+    return states | {"embeddings": gpt.token_embedding(ids)[0].mean(0), "bag of tokens": bag}
+
+
+def stacked(examples):
+    rows = [features(example.text) for example in examples]
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def accuracy(train_x, train_y, test_x, test_y):
+    """Of a linear classifier with a little weight decay, inputs standardised."""
+    mean, spread = train_x.mean(0), train_x.std(0) + 1e-2
+    weight = torch.zeros(train_x.shape[1], len(LIBRARIES), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=25)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy((train_x - mean) / spread @ weight, train_y) + 0.01 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return (((test_x - mean) / spread @ weight.detach()).argmax(-1) == test_y).double().mean().item()
+
+
+inputs, tests = stacked(pool), stacked(trial)
+labels, answers_wanted = (torch.tensor([LIBRARIES.index(e.label) for e in part]) for part in (pool, trial))
+scores = {name: {} for name in inputs}
+for num in (16, 64, 160):
+    for draw in range(5):  # which examples are labelled
+        rows = torch.randperm(len(pool), generator=torch.Generator().manual_seed(draw))[:num]
+        for name in inputs:
+            found = accuracy(inputs[name][rows], labels[rows], tests[name], answers_wanted)
+            scores[name].setdefault(num, []).append(found)
+print("accuracy (chance 25 %)", *(f"{num:>11} labels " for num in (16, 64, 160)))
+for name, by_number in scores.items():
+    intervals = [t_interval(torch.tensor(values)) for values in by_number.values()]
+    print(f"{name:20}", *(f"{value:6.2f} [{low:.2f}, {high:.2f}]" for value, low, high in intervals))
+# %% name="transfer-check"
+gain = {name: t_interval(torch.tensor(scores["pretrained"][64]) - torch.tensor(scores[name][64])) for name in scores}
+mean = {name: sum(sum(values) / len(values) for values in by.values()) / 3 for name, by in scores.items()}
+whole, by_embeddings = mean["pretrained"] - mean["bag of tokens"], mean["embeddings"] - mean["bag of tokens"]
+assert gain["bag of tokens"].low > 0.02 and mean["pretrained"] > mean["untrained"] + 0.15
+# %% name="transfer-verdict"
+decide(
+    "2.3a",
+    {
+        "better than the same network untrained": gain["untrained"].low > 0,
+        "better than a bag of tokens": gain["bag of tokens"].low > 0,
+    },
+    limits={"embeddings without the layers give half of the gain or more": by_embeddings > whole / 2},
+)
+# %% [markdown] lang="en" claim="2.3a"
+# **The guide's claim 2.3a**, CLM's part: pretraining by next tokens yields general representations. Nobody
+# told the network about libraries, and yet its frozen states tell them apart from a few labels, far better than the untrained network's, and
+# better than the tokens themselves. Had it been no better than either, the claim would have failed here. The limit: most of the gain lies in
+# the embeddings already; the layers, which were trained to bet and not to sum a text up, add less than one might think. (MLM's and NSP's part: chapter 5; side by side: chapter 8.)
+# %% [markdown] lang="zh" of="8a2e9d6b"
+# **指南的论断 2.3a** 中关于 CLM 的部分：靠预测下一个词元的预训练，能学到通用的表示。没人告诉过网络有哪些库，它冻结的状态却只凭少量标注就能把它们分开，
+# 远胜没训练过的网络，也胜过词元本身。如果它并不比这两者好，这个论断在这里就不成立。局限在于：大半收益已经在词嵌入里了；各层是为押注而训练的，
+# 不是为概括全文，加上的比人们想的少。（MLM 和 NSP 的部分见第 5 章，放在一起比较见第 8 章。）
+# %% [markdown] lang="en" name="suits"
+# ## Does CLM suit generation better than MLM?
+#
+# The course has an encoder too, `bert-course`: as many parameters, as many steps, the same texts, trained to fill in hidden tokens. It
+# can be made to write: put `<|mask|>` behind the text, fill it in, repeat. So ask both for *the next token* of held-out documents, after
+# 64 tokens, at 256 places. And ask what it costs to go on: may anything be kept?
+# %% [markdown] lang="zh" of="47ef5f59"
+# ## 写文字，CLM 比 MLM 更合适吗？
+#
+# 本书还有一个编码器 `bert-course`：参数量、步数、文本都一样，训练的是填补被遮住的词元。也可以让它写文字：在末尾放一个 `<|mask|>`，填上，再重复。
+# 于是请两者都来猜没见过的文档里的*下一个词元*：前文 64 个词元，共 256 处。再看接着往下写的代价：算过的能不能留着用？
+# %% name="suits-measure" tags=["measured"]
+bert, bert_tokenizer = course.load("bert")
+assert bert_tokenizer.fingerprint == tokenizer.fingerprint
+test_row = torch.tensor([id for ids in test_texts for id in (0, *ids)])
+asked = windows_of(test_row, 64, 256)
+context, wanted = asked[:, :-1], asked[:, -1:]
+masked = torch.cat([context, torch.full_like(wanted, tokenizer.token_to_id("<|mask|>"))], dim=1)
+with torch.no_grad():
+    by_gpt = -gpt(context)[:, -1].log_softmax(-1).gather(-1, wanted).squeeze(-1)
+    by_bert = -bert(masked)[:, -1].log_softmax(-1).gather(-1, wanted).squeeze(-1)
+    moved_gpt = (gpt.hidden(context)[:, :-1] - gpt.hidden(context[:, :-1])).abs().max().item()
+    moved_bert = (bert.hidden(context)[:, :-1] - bert.hidden(context[:, :-1])).abs().max().item()
+saved = bootstrap_mean(by_bert - by_gpt)
+print(f"surprise at the next token: CLM {by_gpt.mean():.2f}, MLM {by_bert.mean():.2f} nats")
+print(f"CLM's advantage {saved.value:.2f} [{saved.low:.2f}, {saved.high:.2f}]")
+show("one more token moves earlier states: CLM by less than 1e-3:", moved_gpt < 1e-3, "MLM by more than 0.1:", moved_bert > 0.1)
+# %% name="suits-verdict"
+assert saved.low > 0.2
+
+decide(
+    "3.1b",
+    {
+        "bets better on the next token than an MLM of its size": saved.low > 0,
+        "what it computed can be kept": moved_gpt < 1e-3 and moved_bert > 0.1 and times_faster > 2,
+        "a text has an exact probability": difference(loss, -torch.stack(one_by_one).log().mean()) == "< 1e-12",
+    },
+    limits={"the most probable text goes round in circles": repeats_of["greedy"].low > repeats_of["people"].high},
+)
+# %% [markdown] lang="en" claim="3.1b"
+# **The guide's claim 3.1b**: CLM suits generation. Three things decide it. It is trained on the very question that writing asks, and so it
+# answers it better than an equally large MLM, which has rarely seen a text that ends where it must guess, and learned from the hidden
+# tokens only, not from all. Nothing computed must be computed again. And a text has one exact probability, by which it can be
+# scored, compared and compressed. An MLM that bets as well, or a loss that is not the text's probability, would have decided otherwise. The
+# limit was measured as well: being good at betting does not say how to choose. (Side by side on more tasks: chapter 8.)
+# %% [markdown] lang="zh" of="5d782c1d"
+# **指南的论断 3.1b**：CLM 适合生成。判据有三条。第一，它训练的正是写作时要回答的问题，所以比同样大的 MLM 答得更好：
+# MLM 很少见到要猜的地方正好是文末，而且只从被遮住的词元里学，不是从全部词元里学。第二，算过的不必再算。
+# 第三，每段文字有一个确切的概率，可以打分、比较、压缩。如果 MLM 押得一样准，或者损失并不等于文字的概率，结论就会相反。
+# 局限也量出来了：善于押注，不等于知道该怎么选。（更多任务上的比较见第 8 章。）
+# %% [markdown] lang="en" name="device"
+# ## On your GPU, if there is one
+#
+# The same model on the best device at hand gives the same bets, up to the rounding of float32.
+# %% [markdown] lang="zh" of="3b3e93eb"
+# ## 有 GPU 就用 GPU
+#
+# 同一个模型放到可用的最快设备上，押注相同，相差不超过 float32 的舍入误差。
+# %% name="device-check" tags=["device"]
+there = runtime.device()
+with torch.no_grad():
+    expected = gpt(context[:4])
+    result = gpt.to(there)(context[:4].to(there)).cpu()
+gpt.cpu()
+assert (result - expected).abs().max() < 1e-2
+# %% [markdown] lang="en" name="end"
+# ## Back to the question
+#
+# How to score bets fairly: by minus the logarithm of what was put on the word that came. Only the true probabilities make it smallest. How
+# to write a page by betting: choose, write down, bet again; the chain rule says that nothing is lost by going word by word. The choosing is a
+# part of its own, and the most probable page is a bad one.
+#
+# **Limits.** In training every bet follows *true* tokens, in writing the model's own: its mistakes are texts that it was never trained
+# on (exposure bias). Surprise measures fluency, not truth. Nothing can be taken back once written. And the law above is one
+# of four tiny sizes and a fixed number of tokens; that models and data have to grow together is chapter 17's.
+#
+# **Sources.** [Radford et al. 2019](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
+# (GPT-2); [Holtzman et al. 2020](https://arxiv.org/abs/1904.09751) (top-p, and why likely text is dull);
+# [Fan et al. 2018](https://arxiv.org/abs/1805.04833) (top-k); [Nguyen et al. 2024](https://arxiv.org/abs/2407.01082) (min-p);
+# [Keskar et al. 2019](https://arxiv.org/abs/1909.05858) (repetition penalty);
+# [Kaplan et al. 2020](https://arxiv.org/abs/2001.08361) and [Hoffmann et al. 2022](https://arxiv.org/abs/2203.15556) (scaling laws);
+# [Bengio et al. 2015](https://arxiv.org/abs/1506.03099) (training on true tokens only).
+#
+# **Next:** [the exercises of this chapter](exercises.en.ipynb).
+# %% [markdown] lang="zh" of="60795fba"
+# ## 回到开头的问题
+#
+# 怎样公平地给押注打分？看押在真正出现的词上的概率，取对数再变号。只有说出真实的概率，这个分数才最小。
+# 怎样靠押注写出一页文字？选一个，写下来，再押；链式法则保证，一个词一个词地来，什么也没丢。怎样选则是另一回事，概率最大的一页并不是好的一页。
+#
+# **局限。** 训练时，每次押注之前都是*真正的*前文，写作时却是模型自己写的：它出了错，就进入了从没训练过的处境（暴露偏差）。
+# 意外程度衡量的是流畅，不是真实。写下的不能收回。上面的定律只来自四种极小的规模和固定的词元数；模型和数据要一起增长，见第 17 章。
+#
+# **文献。** [Radford 等人（2019）](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)（GPT-2）；
+# [Holtzman 等人（2020）](https://arxiv.org/abs/1904.09751)（top-p，以及概率大的文字为什么乏味）；[Fan 等人（2018）](https://arxiv.org/abs/1805.04833)（top-k）；
+# [Nguyen 等人（2024）](https://arxiv.org/abs/2407.01082)（min-p）；[Keskar 等人（2019）](https://arxiv.org/abs/1909.05858)（重复惩罚）；
+# [Kaplan 等人（2020）](https://arxiv.org/abs/2001.08361)、[Hoffmann 等人（2022）](https://arxiv.org/abs/2203.15556)（规模定律）；
+# [Bengio 等人（2015）](https://arxiv.org/abs/1506.03099)（只在真实前文上训练的问题）。
+#
+# **接下来：** 做[这一章的练习](exercises.zh.ipynb)。
