@@ -3,17 +3,12 @@
 import { change, node } from "./dom.js";
 import { visible } from "./chips.js";
 
-// The ids with the largest values, the largest first; of equals the smaller id.
-export function highest(values, count) {
-  return [...values.keys()].sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
-}
-
 export function percent(share) {
   return share > 0 && share < 0.0005 ? "<0.1%" : `${(100 * share).toFixed(1)}%`;
 }
 
 // Rows are {piece, shares}: one share for each column after the first; the last is drawn as a bar. `act` makes what
-// a row begins with, a button for example; without it the token itself.
+// a row begins with, a button for example; without it the token itself. A row that is `marked` stands out.
 export function bars(caption, columns) {
   const body = node("tbody");
   const head = node("tr", {}, ...columns.map((name) => node("th", { scope: "col" }, name)));
@@ -24,7 +19,8 @@ export function bars(caption, columns) {
       const numbers = row.shares.map((share) => node("td", {}, percent(share)));
       const drawn = row.shares.at(-1);
       change(numbers.at(-1), { class: "llm-share", style: `--share: ${drawn}` });
-      return node("tr", { class: drawn ? null : "llm-left-out" }, node("th", { scope: "row" }, act(row)), ...numbers);
+      const kinds = [drawn ? "" : "llm-left-out", row.marked ? "llm-marked" : ""].join(" ").trim();
+      return node("tr", { class: kinds || null }, node("th", { scope: "row" }, act(row)), ...numbers);
     });
     body.replaceChildren(...made);
   };

@@ -11,17 +11,18 @@ export function visible(piece) {
     .replace(/[\p{C}\p{Z}]/gu, (hidden) => `⟨U+${hidden.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 }
 
-// One of the tokens is chosen; a click or the arrow keys choose another, and `tell` hears its place.
-export function chips(label, tell) {
+// One of the tokens is chosen; a click chooses another, and `tell` hears its place. Arrow keys go to another, and `walk`
+// hears that; by default they choose it. `adorn` of `show` may give a token further attributes by its place.
+export function chips(label, tell, walk = tell) {
   const element = node("div", { class: "llm-chips", role: "group", "aria-label": label });
   const at = (chip) => [...element.children].indexOf(chip);
-  const show = (pieces, chosen) => {
+  const show = (pieces, chosen, adorn = () => ({})) => {
     while (element.children.length > pieces.length) element.lastChild.remove();
     pieces.forEach((piece, place) => {
       const chip = element.children[place] ?? element.appendChild(node("button", { type: "button" }));
       const here = place === chosen;
       if (chip.textContent !== visible(piece)) chip.textContent = visible(piece);
-      change(chip, { "aria-pressed": String(here), tabindex: here ? 0 : -1 });
+      change(chip, { "aria-pressed": String(here), tabindex: here || (chosen < 0 && !place) ? 0 : -1, ...adorn(place) });
     });
   };
   change(element, {
@@ -33,7 +34,7 @@ export function chips(label, tell) {
       if (here < 0 || !(place >= 0 && place <= last)) return;
       event.preventDefault();
       element.children[place].focus();
-      tell(place);
+      walk(place);
     },
   });
   return { element, show };

@@ -7,12 +7,13 @@ import { Tokenizer } from "./bpe.js";
 import { buildModel } from "./families.js";
 import { continuation } from "./generate.js";
 import { capture, intervention, together } from "./hooks.js";
+import { readings } from "./lens.js";
 import { hiddenStates, lens, scores } from "./model.js";
 import { Refusal } from "./refusals.js";
 import { distribution, sampler } from "./sample.js";
 import { readWeights } from "./weights.js";
 
-const JOBS = { load, encode, decode, vocabulary, generate, forward, stop };
+const JOBS = { load, encode, decode, vocabulary, generate, forward, lenses, say, stop };
 
 // `tell` posts an answer. The returned function takes a message.
 export function startEngine(tell) {
@@ -86,6 +87,17 @@ function forward(state, request) {
   const states = hiddenStates(model, ids, { hooks: together(intervening(request, model), seen.hooks) });
   const layers = request.lens ? seen.found.block.map(({ values }) => lens(model, values)) : [];
   return { ids, found: seen.found, logits: scores(model, states), layers };
+}
+
+// {text or ids, interventions} -> the states before the first and after every layer, and what each of them says first
+function lenses(state, request) {
+  const ids = idsOf(state, request);
+  return { ids, ...readings(state.model, ids, intervening(request, state.model)) };
+}
+
+// {states} -> the logits that these states would have as last ones, one after the other
+function say({ model }, { states }) {
+  return { logits: lens(model, states) };
 }
 
 // {target}: the id of the message whose text is to end here

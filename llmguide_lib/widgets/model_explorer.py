@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,10 +45,10 @@ class ModelExplorer(Explorer):
 
     def __init__(self, model: nn.Module, tokenizer: BPETokenizer, text: str) -> None:
         self._check(model, tokenizer)
-        ids = tokenizer.encode(text)
+        self._model, self._tokenizer = model, tokenizer
+        ids = self._ids(text)
         if not 0 < len(ids) <= model.config.max_seq_len:
             raise ValueError(f"text has {len(ids)} tokens, it must have 1 to {model.config.max_seq_len} for this model")
-        self._model, self._tokenizer = model, tokenizer
         size = packed_bytes(model, DTYPE)
         super().__init__(text=text, course=course_name(model, tokenizer), size_bytes=size, still=self._result(ids))
         self.on_msg(self._answer)
@@ -66,6 +67,10 @@ class ModelExplorer(Explorer):
             raise ValueError(
                 f"model takes {size / 1e6:.0f} MB in the page, at most {MOST_BYTES / 1e6:.0f} MB are allowed"
             )
+
+    def _ids(self, text: str) -> list[int]:
+        """What the explorer's model reads of this text."""
+        return self._tokenizer.encode(text)
 
     def _result(self, ids: list[int]) -> dict:
         """What is stored to be shown without running anything: numbers and tokens, no sentences."""
@@ -103,13 +108,17 @@ def spelled(tokenizer: BPETokenizer, id: int) -> str:
 
 
 def still_page(still: dict) -> str:
-    """A stored result as plain HTML: the tokens, and the rows of its table if it has one."""
-    tokens = " ".join(f"<code>{html.escape(repr(piece)[1:-1])}</code>" for piece in still["pieces"])
-    rows = "".join(
-        f"<tr><td><code>{html.escape(repr(piece)[1:-1])}</code></td><td>{share:.1%}</td></tr>"
-        for piece, share in still.get("rows", ())
-    )
+    """A stored result as plain HTML: the tokens, the rows of its table and what each layer says, where it has them."""
+    tokens = " ".join(map(_code, still["pieces"]))
+    rows = "".join(f"<tr><td>{_code(piece)}</td><td>{share:.1%}</td></tr>" for piece, share in still.get("rows", ()))
+    for layer, cells in enumerate(still.get("layers", ())):
+        said = "".join(f"<td>{_code(piece)} {share:.0%}</td>" for piece, share in cells)
+        rows += f"<tr><th>{layer}</th>{said}</tr>"
     return f"<p>{tokens}</p>" + (f"<table>{rows}</table>" if rows else "")
+
+
+def _code(piece: str) -> str:
+    return f"<code>{html.escape(repr(piece)[1:-1])}</code>"
 
 
 def _refusal(model: nn.Module, error: ValueError) -> dict:
@@ -123,10 +132,17 @@ def _refusal(model: nn.Module, error: ValueError) -> dict:
 @torch.no_grad()
 def scores_of(model: nn.Module, ids: list[int]) -> Float[Tensor, "T V"]:
     """The model's logits for one text, without dropout and on the CPU; the model is left in the mode it was in."""
+    with at_rest(model):
+        return model(torch.tensor([ids], device=next(model.parameters()).device))[0].float().cpu()
+
+
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; afterwards the model is in the mode it was in."""
     training = model.training
-    device = next(model.parameters()).device
     try:
-        return model.eval()(torch.tensor([ids], device=device))[0].float().cpu()
+        model.eval()
+        yield
     finally:
         model.train(training)
 

@@ -1,9 +1,9 @@
 // Next token: the tokens of a text, what the model expects after each of them, and the text growing token by token.
 
-import { bars, highest } from "./bars.js";
+import { bars } from "./bars.js";
 import { chips, visible } from "./chips.js";
 import { button, follow, node, store } from "./dom.js";
-import { distribution, greedy, sampler } from "./sample.js";
+import { distribution, greedy, highest, sampler } from "./sample.js";
 import { drawnFrom, samplingOf, settings, SETTINGS } from "./settings.js";
 import { modelExplorer, newest } from "./starter.js";
 

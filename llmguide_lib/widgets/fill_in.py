@@ -1,0 +1,79 @@
+"""Fill-in explorer: what an encoder expects where a token of a text is hidden."""
+
+import re
+from collections.abc import Sequence
+
+import traitlets
+
+from ..models import ModernBERT
+from ..tokenizers import BPETokenizer
+from .model_explorer import ModelExplorer, scores_of, spelled
+
+ROWS = 10
+SIGN = "[MASK]"  # what a reader types for a blank, whatever the tokenizer's own mask is called
+
+
+class FillInExplorer(ModelExplorer):
+    """A text box and its tokens, of which the reader hides some; for each blank the model's candidates.
+
+    A blank may also be typed, as [MASK]; a space before it belongs to the blank, as it belongs to a token. What the reader
+    types and hides comes back in ``text`` and ``blanks``.
+
+    Args:
+        model: an encoder, the course's or the reader's own.
+        tokenizer: the model's.
+        text: what the text box begins with.
+        blanks: places of the tokens that are hidden at the beginning, from 0; those typed as [MASK] are hidden anyway.
+        mask_token: the special token that the model was trained to fill in.
+    Raises:
+        ValueError: as ``ModelExplorer`` does, or a ``mask_token`` that the tokenizer does not have, or blanks that are
+            no places of the text.
+
+    Example:
+        >>> FillInExplorer(*course.load("bert"), "Return a new array of the given shape.", blanks=[3])
+    """
+
+    families = (ModernBERT,)
+
+    explorer = traitlets.Unicode("fill_in").tag(sync=True)
+    blanks = traitlets.List(traitlets.Int()).tag(sync=True)
+    mask_token = traitlets.Unicode().tag(sync=True)
+
+    def __init__(
+        self,
+        model: ModernBERT,
+        tokenizer: BPETokenizer,
+        text: str = "Returns the number of [MASK] in the list.",
+        blanks: Sequence[int] = (),
+        mask_token: str = "<|mask|>",
+    ) -> None:
+        self._hidden, self._mask = list(blanks), mask_token
+        super().__init__(model, tokenizer, text)
+        self.blanks, self.mask_token = self._hidden, mask_token
+
+    def _check(self, model: ModernBERT, tokenizer: BPETokenizer) -> None:
+        super()._check(model, tokenizer)
+        if self._mask not in tokenizer.special_tokens:
+            known = ", ".join(tokenizer.special_tokens)
+            raise ValueError(f"mask_token ({self._mask!r}) must be a special token of the tokenizer; it has {known}")
+
+    def _ids(self, text: str) -> list[int]:
+        signs = "|".join(map(re.escape, (SIGN, self._mask)))
+        marked = re.sub(rf" ?(?:{signs})", lambda _: self._mask, text, flags=re.IGNORECASE)
+        return self._tokenizer.encode(marked, [self._mask])
+
+    def _result(self, ids: list[int]) -> dict:
+        strange = [place for place in self._hidden if not 0 <= place < len(ids)]
+        if strange:
+            raise ValueError(f"blanks holds {strange[0]}, it must hold places from 0 to {len(ids) - 1}: the text's tokens")
+        mask = self._tokenizer.token_to_id(self._mask)
+        places = sorted({*self._hidden, *(place for place, id in enumerate(ids) if id == mask)})
+        read = [mask if place in places else id for place, id in enumerate(ids)]
+        pieces = [SIGN if place in places else spelled(self._tokenizer, id) for place, id in enumerate(ids)]
+        if not places:
+            return {"pieces": pieces, "places": [], "rows": []}
+        shares = scores_of(self._model, read)[places[0]].softmax(dim=-1)[: self._tokenizer.vocab_size]
+        best = shares.topk(min(ROWS, len(shares)))
+        found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        rows = [[spelled(self._tokenizer, id), round(share, 4)] for id, share in found]
+        return {"pieces": pieces, "places": places, "rows": rows}
