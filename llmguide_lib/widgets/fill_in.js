@@ -6,6 +6,7 @@ import { chips, visible } from "./chips.js";
 import { button, node, store } from "./dom.js";
 import { distribution, highest } from "./sample.js";
 import { modelExplorer, newest } from "./starter.js";
+import { stoppable } from "./stoppable.js";
 
 const TEXTS = {
   title: { en: "Fill in the blank", zh: "完形填空" },
@@ -69,7 +70,7 @@ function build({ model, say, engine, attempt }) {
   const mask = model.get("mask_token");
   const about = { pieces: engine.about.pieces, mask, maskId: engine.about.special[mask], size: engine.about.pieces.length };
   // ids has what is hidden too; logits are there while nothing is computed; guesses has {share, first} for a place
-  const state = { ids: [], blanks: model.get("blanks"), chosen: -1, logits: null, guesses: null, working: false };
+  const state = { ids: [], blanks: model.get("blanks"), chosen: -1, logits: null, guesses: null };
   const parts = makeParts(model, say, {
     type: (text) => read({ text }),
     choose: (place) => state.logits && (state.blanks.includes(place) ? pick(place) : hide(place)),
@@ -77,7 +78,6 @@ function build({ model, say, engine, attempt }) {
     back: () => state.logits && read({ ids: state.ids, blanks: without(state.chosen), focus: state.chosen }),
     fill: () => work(fill),
     each: () => work(each),
-    stop: () => (state.working = false),
   });
   const draw = () => state.logits && showState(state, { say, about, parts });
   const without = (place) => state.blanks.filter((one) => one !== place);
@@ -121,38 +121,27 @@ function build({ model, say, engine, attempt }) {
   const textOf = async (ids) => readable((await engine.ask("decode", { ids }).result).text, mask);
   const read = newest(attempt(ask));
 
-  // What takes several passes through the model can be stopped after each; the text stays as it is meanwhile.
-  const work = attempt(async (act) => {
-    if (!state.logits) return;
-    state.working = true;
-    parts.busy(true);
-    try {
-      await act();
-    } finally {
-      state.working = false;
-      parts.busy(false);
-    }
-  });
-  const fill = async () => {
-    while (state.working && state.logits && state.blanks.length) {
+  const work = attempt((act) => state.logits && parts.work.run(act));
+  const fill = async (going) => {
+    while (going() && state.logits && state.blanks.length) {
       const { place, id } = surest(state, about);
       await put(place, id);
     }
   };
-  const each = async () => {
+  const each = async (going) => {
     const { ids } = state;
     state.guesses = [];
     for (const place of ids.keys()) {
       if (ids[place] === about.maskId) continue;
       const after = at(await scores(hiding(ids, [place], about.maskId)), place, about);
-      if (!state.working || !state.guesses || state.ids !== ids) return;
+      if (!going()) return;
       state.guesses[place] = { share: distribution(after)[ids[place]], first: highest(after, 1)[0] === ids[place] };
       draw();
     }
   };
 
   read({ text: model.get("text") });
-  return { element: parts.element, stop: () => (state.working = false) };
+  return { element: parts.element, stop: parts.work.end };
 }
 
 function ascending(places) {
@@ -182,31 +171,24 @@ function makeParts(model, say, on) {
   const text = node("textarea", { rows: 3, spellcheck: "false", "aria-label": say("text") });
   text.value = model.get("text");
   text.addEventListener("input", () => on.type(text.value));
-  const works = [button(say("fill"), on.fill), button(say("each"), on.each)];
-  const stop = button(say("stop"), on.stop);
+  const works = [button(say("each"), on.each), button(say("fill"), on.fill)];
   const parts = {
     text,
     chips: chips(say("tokens"), on.choose, () => {}),
     back: button(say("back"), on.back),
-    fill: works[0],
+    fill: works[1],
     guessed: node("p", { class: "llm-note" }),
     table: bars("", [say("token"), say("model")]),
     note: node("p", { class: "llm-note", role: "status" }),
+    work: stoppable(say("stop"), works, (working) => (text.readOnly = working)),
     put: on.put,
   };
-  parts.busy = (working) => {
-    text.readOnly = working;
-    stop.hidden = !working;
-    for (const one of works) one.disabled = working;
-    if (working) stop.focus();
-  };
-  parts.busy(false);
   parts.clear = () => {
     parts.chips.show([], -1);
     parts.table.element.hidden = parts.back.hidden = parts.fill.hidden = true;
     parts.note.textContent = parts.guessed.textContent = "";
   };
-  const buttons = node("div", { class: "llm-controls" }, parts.back, ...works, stop);
+  const buttons = node("div", { class: "llm-controls" }, parts.back, ...works, parts.work.element);
   const help = node("p", { class: "llm-note" }, say("tokens"));
   parts.element = node("div", {}, text, help, parts.chips.element, parts.guessed, buttons, parts.note, parts.table.element);
   return parts;

@@ -1,0 +1,308 @@
+// Logit lens: what each layer would say after each token, and what changes when heads or layers are switched off.
+
+import { bars, percent } from "./bars.js";
+import { visible } from "./chips.js";
+import { button, node, store } from "./dom.js";
+import { grid } from "./grid.js";
+import { distribution, highest, logProbability } from "./sample.js";
+import { modelExplorer, newest } from "./starter.js";
+import { stoppable } from "./stoppable.js";
+
+const TEXTS = {
+  title: { en: "Logit lens and head switch", zh: "Logit lens 与注意力头开关" },
+  text: { en: "Text", zh: "文本" },
+  lens: {
+    en: "What would come after each token if the model ended at this row; choose a cell",
+    zh: "如果模型到这一行就结束，它认为每个词元后面是什么；点一个格子看详情",
+  },
+  embedding: { en: "embedding", zh: "嵌入" },
+  layer: { en: "layer {0}", zh: "第 {0} 层" },
+  answer: { en: "layer {0}: answer", zh: "第 {0} 层：答案" },
+  cell: { en: "{0}, after “{1}”: “{2}”, {3}", zh: "{0}，“{1}”之后：“{2}”，{3}" },
+  said: { en: "{0}, after “{1}”: the most probable tokens", zh: "{0}，“{1}”之后最可能的词元" },
+  token: { en: "token", zh: "词元" },
+  model: { en: "model", zh: "模型" },
+  whole: { en: "all parts on", zh: "全部打开" },
+  without: { en: "some off", zh: "关掉一些" },
+  watch: { en: "watch “{0}”", zh: "关注“{0}”" },
+  now: {
+    en: "“{0}” has {1}, a log probability of {2} nats. Switch parts off below and see what becomes of it.",
+    zh: "“{0}”的概率是 {1}，对数概率是 {2} nat。在下面关掉一些部分，看它怎么变。",
+  },
+  before: {
+    en: "“{0}”: from {1} to {2}; its log probability changes by {3} nats.",
+    zh: "“{0}”：从 {1} 变到 {2}，对数概率变化 {3} nat。",
+  },
+  switches: {
+    en: "Parts of the model: choose one to switch it off or on, a layer's name for all of the layer",
+    zh: "模型的各个部分：点一个，把它关掉或打开；点层名，整层一起开关",
+  },
+  head: { en: "head {0}", zh: "头 {0}" },
+  feed: { en: "feed-forward", zh: "前馈" },
+  on: { en: "on", zh: "开" },
+  off: { en: "off", zh: "关" },
+  part: { en: "{0}, {1}: {2}", zh: "{0}，{1}：{2}" },
+  effect: { en: "{0}, {1}: {2}; alone off {3} nats", zh: "{0}，{1}：{2}；单独关掉时 {3} nat" },
+  toggle: { en: "all of {0}: {1}", zh: "整个{0}：{1}" },
+  reset: { en: "Switch all on", zh: "全部打开" },
+  measure: { en: "Measure every part", zh: "逐个测量" },
+  stop: { en: "Stop", zh: "停" },
+  measured: {
+    en: "In each cell: by how many nats the log probability of “{0}” after “{1}” changes when only this part is off. Blue parts speak for the token, orange ones against it.",
+    zh: "每个格子：只关掉这一部分时，“{1}”之后“{0}”的对数概率变化多少 nat。蓝色的部分支持这个词元，橙色的反对。",
+  },
+};
+const ROWS = 10;
+const FEED_FORWARD = "feed_forward";
+
+// The parts that are off, [layer, head or "feed_forward"], as the engine takes them.
+export function interventions(off) {
+  return off.map(([layer, part]) =>
+    part === FEED_FORWARD ? { kind: "feedForward", layer } : { kind: "head", layer, head: part },
+  );
+}
+
+export function partsOf(numHeads) {
+  return [...Array(numHeads).keys(), FEED_FORWARD];
+}
+
+// What is off after one part, or with `part` null a whole layer, was switched. A layer goes off unless all of it is.
+export function switched(off, layer, part, numHeads) {
+  const same = (one) => one[0] === layer && (part === null || one[1] === part);
+  const kept = off.filter((one) => !same(one));
+  const asked = part === null ? partsOf(numHeads) : [part];
+  return off.length - kept.length === asked.length ? kept : [...kept, ...asked.map((one) => [layer, one])];
+}
+
+function still(model, say) {
+  const { pieces, layers } = model.get("still");
+  const table = grid(say("lens"), () => {});
+  const rows = layers.map((cells, row) => {
+    const name = rowName(row, layers.length, say);
+    return { name, cells: cells.map(([piece, share], place) => lensCell({ name, after: pieces[place], piece, share }, say)) };
+  });
+  table.show(pieces.map(visible), rows);
+  for (const cell of table.element.querySelectorAll("button")) cell.disabled = true;
+  return node("div", { class: "llm-scroll", tabindex: 0, role: "group", "aria-label": say("lens") }, table.element);
+}
+
+function rowName(row, count, say) {
+  if (!row) return say("embedding");
+  return say(row === count - 1 ? "answer" : "layer", row - 1);
+}
+
+function lensCell({ name, after, piece, share, chosen = null, moved = false }, say) {
+  const attributes = {
+    class: moved ? "llm-moved" : null,
+    style: `--share: ${share}`,
+    title: percent(share),
+    "aria-pressed": chosen === null ? null : String(chosen),
+    "aria-label": say("cell", name, visible(after), visible(piece), percent(share)),
+  };
+  return { text: visible(piece), attributes };
+}
+
+function build({ model, say, engine, attempt }) {
+  const { pieces, numHeads, numLayers } = engine.about;
+  // What is there: plain and changed are readings, the latter null while all is on; shown are the logits of the cell
+  // that is chosen, with and without what is off. What is wanted: text, model.get("off"), row and place.
+  const state = { text: null, off: "[]", plain: null, changed: null, shown: null, watched: null, effects: null };
+  const chosen = { row: numLayers, place: Infinity };
+  const parts = makeParts(model, say, {
+    type: () => update(),
+    cell: (row, place) => {
+      if (place !== chosen.place) state.watched = state.effects = null;
+      Object.assign(chosen, { row, place });
+      update();
+    },
+    watch: (id) => {
+      if (id !== state.watched) state.effects = null;
+      state.watched = id;
+      draw();
+    },
+    part: (layer, at) => toggle(switched(model.get("off"), layer, at < 0 ? null : partsOf(numHeads)[at], numHeads)),
+    reset: () => toggle([]),
+    measure: attempt(() => state.shown && parts.work.run(measure)),
+  });
+  const context = { model, say, pieces, numHeads, numLayers, parts, chosen };
+  const draw = () => state.shown && showState(state, context);
+  const toggle = (off) => {
+    store(model, { off });
+    showSwitches(state, context);
+    update();
+  };
+
+  // Brings what is there up to what is wanted.
+  const update = newest(
+    attempt(async () => {
+      const [text, off] = [parts.text.value, model.get("off")];
+      store(model, { text });
+      try {
+        if (state.text !== text) await read(text);
+        if (state.off !== JSON.stringify(off)) await change(off);
+        await look();
+      } catch (error) {
+        Object.assign(state, { text: null, shown: null });
+        parts.clear();
+        throw error;
+      }
+      draw();
+    }),
+  );
+  const ask = async (job, request) => engine.ask(job, request).result;
+  const read = async (text) => {
+    const plain = await ask("lenses", { text });
+    const last = plain.ids.length - 1;
+    const follows = !state.plain || chosen.place >= Math.min(last, state.plain.ids.length - 1);
+    if (follows) chosen.place = last;
+    Object.assign(state, { text, plain, changed: null, off: "[]", watched: null, effects: null });
+  };
+  const change = async (off) => {
+    state.changed = off.length ? await ask("lenses", { ids: state.plain.ids, interventions: interventions(off) }) : null;
+    state.off = JSON.stringify(off);
+  };
+  const look = async () => {
+    const { row, place } = chosen;
+    const cell = async ({ ids, states }) => {
+      const width = states[row].length / ids.length;
+      return (await ask("say", { states: states[row].slice(place * width, (place + 1) * width) })).logits;
+    };
+    state.shown = { before: await cell(state.plain), after: state.changed && (await cell(state.changed)) };
+    state.watched ??= state.plain.best[numLayers][place];
+  };
+
+  const measure = async (going) => {
+    const { place } = chosen;
+    const { watched, plain } = state;
+    const effects = (state.effects = []);
+    const answer = async (list) => {
+      const { logits } = await ask("forward", { ids: plain.ids, interventions: interventions(list) });
+      return logProbability(logits.subarray(place * pieces.length, (place + 1) * pieces.length), watched);
+    };
+    const whole = await answer([]);
+    for (let layer = 0; layer < numLayers; layer++) {
+      for (const part of partsOf(numHeads)) {
+        const change = (await answer([[layer, part]])) - whole;
+        if (!going() || state.effects !== effects) return;
+        effects.push(change);
+        draw();
+      }
+    }
+  };
+
+  update();
+  return { element: parts.element, stop: parts.work.end };
+}
+
+function makeParts(model, say, on) {
+  const text = node("textarea", { rows: 3, spellcheck: "false", "aria-label": say("text") });
+  text.value = model.get("text");
+  text.addEventListener("input", on.type);
+  const [measure, reset] = [button(say("measure"), on.measure), button(say("reset"), on.reset)];
+  const parts = {
+    text,
+    lens: grid(say("lens"), on.cell),
+    alone: bars("", [say("token"), say("model")]),
+    both: bars("", [say("token"), say("whole"), say("without")], 2),
+    note: node("p", { class: "llm-note", role: "status" }),
+    switches: grid(say("switches"), on.part, true),
+    measured: node("p", { class: "llm-note" }),
+    work: stoppable(say("stop"), [measure], (working) => (text.readOnly = working)),
+    reset,
+    watch: on.watch,
+  };
+  const scroll = (table) => node("div", { class: "llm-scroll" }, table.element);
+  const controls = node("div", { class: "llm-controls" }, measure, parts.work.element, reset);
+  const results = node("div", {}, scroll(parts.lens), parts.alone.element, parts.both.element, parts.note);
+  parts.clear = () => {
+    parts.results.hidden = true;
+  };
+  parts.results = node("div", {}, results, scroll(parts.switches), controls, parts.measured);
+  parts.element = node("div", {}, text, parts.results);
+  return parts;
+}
+
+function showState(state, context) {
+  context.parts.results.hidden = false;
+  showLens(state, context);
+  showCandidates(state, context);
+  showSwitches(state, context);
+}
+
+function showLens({ plain, changed }, { say, pieces, parts, chosen }) {
+  const { ids } = plain;
+  const { best, shares } = changed ?? plain;
+  const rows = best.map((row, at) => {
+    const name = rowName(at, best.length, say);
+    const cell = (id, place) => {
+      const here = at === chosen.row && place === chosen.place;
+      const found = { name, after: pieces[ids[place]], piece: pieces[id], share: shares[at][place] };
+      return lensCell({ ...found, chosen: here, moved: id !== plain.best[at][place] }, say);
+    };
+    return { name, cells: Array.from(row, cell) };
+  });
+  parts.lens.show(ids.map((id) => visible(pieces[id])), rows);
+  parts.lens.reach(chosen.row, chosen.place);
+}
+
+function showCandidates({ plain, shown: { before, after }, watched }, { say, pieces, parts, chosen, numLayers }) {
+  const [own, left] = [before, after].map((logits) => logits && distribution(logits));
+  const next = plain.ids[chosen.place + 1];
+  const listed = highest(own, ROWS);
+  for (const id of [watched, next]) if (id !== undefined && !listed.includes(id)) listed.push(id);
+  const rows = listed.map((id) => ({ id, shares: left ? [own[id], left[id]] : [own[id]], marked: id === watched }));
+  parts.alone.element.hidden = Boolean(left);
+  parts.both.element.hidden = !left;
+  const table = left ? parts.both : parts.alone;
+  const name = rowName(chosen.row, numLayers + 1, say);
+  table.title.textContent = say("said", name, visible(pieces[plain.ids[chosen.place]]));
+  table.show(rows, ({ id, marked }) => {
+    const made = button(visible(pieces[id]), () => parts.watch(id));
+    made.setAttribute("aria-label", say("watch", visible(pieces[id])));
+    made.setAttribute("aria-pressed", String(marked));
+    return made;
+  });
+  const told = logProbability(before, watched);
+  const piece = visible(pieces[watched]);
+  parts.note.textContent = left
+    ? say("before", piece, percent(own[watched]), percent(left[watched]), signed(logProbability(after, watched) - told))
+    : say("now", piece, percent(own[watched]), signed(told));
+}
+
+function showSwitches({ effects, watched, plain }, { model, say, pieces, numHeads, numLayers, parts, chosen }) {
+  const off = model.get("off");
+  const silent = (layer, part) => off.some((one) => one[0] === layer && one[1] === part);
+  const kinds = partsOf(numHeads);
+  const nameOf = (part) => (part === FEED_FORWARD ? say("feed") : say("head", part));
+  const rows = Array.from({ length: numLayers }, (_, layer) => {
+    const name = say("layer", layer);
+    const cells = kinds.map((part, at) => {
+      const [isOff, effect] = [silent(layer, part), effects?.[layer * kinds.length + at]];
+      const condition = say(isOff ? "off" : "on");
+      const key = effect === undefined ? "part" : "effect";
+      return {
+        text: effect === undefined ? condition : signed(effect),
+        attributes: {
+          class: [isOff ? "llm-off" : "", effect > 0 ? "llm-against" : ""].join(" ").trim() || null,
+          style: effect === undefined ? null : `--share: ${Math.min(1, Math.abs(effect))}`,
+          "aria-pressed": String(!isOff),
+          "aria-label": say(key, name, nameOf(part), condition, effect === undefined ? "" : signed(effect)),
+        },
+      };
+    });
+    const all = kinds.every((part) => silent(layer, part));
+    return { name, label: say("toggle", name, say(all ? "off" : "on")), cells };
+  });
+  parts.switches.show(kinds.map(nameOf), rows);
+  parts.reset.hidden = !off.length;
+  const after = plain && visible(pieces[plain.ids[chosen.place]]);
+  parts.measured.textContent = effects?.length ? say("measured", visible(pieces[watched]), after) : "";
+}
+
+// A number with its sign, the minus as a minus.
+export function signed(value) {
+  const text = Math.abs(value).toFixed(2);
+  return Number(text) === 0 ? "0.00" : `${value < 0 ? "−" : "+"}${text}`;
+}
+
+export default modelExplorer(TEXTS, { build, still });
