@@ -27,14 +27,14 @@ const TEXTS = {
     zh: "这里遮住的是“{0}”：模型给它的概率是 {1}，排在第 {2} 位。",
   },
   alone: {
-    en: " Each blank is filled by itself: what the model would put into the other ones, it does not know.",
+    en: " Each blank is guessed by itself: the model does not know what it would put into the others.",
     zh: "每个空位都是单独猜的：猜一个时，模型并不知道自己会在别的空位填什么。",
   },
   nothing: {
     en: "Nothing is hidden yet: choose a token above, or type [MASK] where something is missing.",
     zh: "还没有遮住任何词元：点上面的一个词元，或者在缺词的地方输入 [MASK]。",
   },
-  back: { en: "Show the token again", zh: "露出这个词元" },
+  back: { en: "Show “{0}” again", zh: "露出“{0}”" },
   fill: { en: "Fill all, the surest first", zh: "全部填上（最有把握的先填）" },
   each: { en: "Hide every token in turn", zh: "逐个遮住每个词元" },
   stop: { en: "Stop", zh: "停" },
@@ -175,7 +175,7 @@ function makeParts(model, say, on) {
   const parts = {
     text,
     chips: chips(say("tokens"), on.choose, () => {}),
-    back: button(say("back"), on.back),
+    back: button("", on.back),
     fill: works[1],
     guessed: node("p", { class: "llm-note" }),
     table: bars("", [say("token"), say("model")]),
@@ -214,6 +214,7 @@ function showState(state, { say, about, parts }) {
     made.setAttribute("aria-label", say("put", piece));
     return made;
   });
+  if (original !== null) parts.back.textContent = say("back", visible(about.pieces[original]));
   const share = listed.find(({ id }) => id === original)?.share;
   const told = original === null ? "" : say("original", visible(about.pieces[original]), percent(share), rank);
   parts.note.textContent = told + (blanks.length > 1 ? say("alone") : "");

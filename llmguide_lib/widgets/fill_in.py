@@ -1,16 +1,15 @@
 """Fill-in explorer: what an encoder expects where a token of a text is hidden."""
 
-import re
 from collections.abc import Sequence
 
 import traitlets
 
 from ..models import ModernBERT
 from ..tokenizers import BPETokenizer
+from .blanks import SIGN, ids_with_blanks
 from .model_explorer import ModelExplorer, scores_of, spelled
 
 ROWS = 10
-SIGN = "[MASK]"  # what a reader types for a blank, whatever the tokenizer's own mask is called
 
 
 class FillInExplorer(ModelExplorer):
@@ -51,16 +50,8 @@ class FillInExplorer(ModelExplorer):
         super().__init__(model, tokenizer, text)
         self.blanks, self.mask_token = self._hidden, mask_token
 
-    def _check(self, model: ModernBERT, tokenizer: BPETokenizer) -> None:
-        super()._check(model, tokenizer)
-        if self._mask not in tokenizer.special_tokens:
-            known = ", ".join(tokenizer.special_tokens)
-            raise ValueError(f"mask_token ({self._mask!r}) must be a special token of the tokenizer; it has {known}")
-
     def _ids(self, text: str) -> list[int]:
-        signs = "|".join(map(re.escape, (SIGN, self._mask)))
-        marked = re.sub(rf" ?(?:{signs})", lambda _: self._mask, text, flags=re.IGNORECASE)
-        return self._tokenizer.encode(marked, [self._mask])
+        return ids_with_blanks(self._tokenizer, text, self._mask)
 
     def _result(self, ids: list[int]) -> dict:
         strange = [place for place in self._hidden if not 0 <= place < len(ids)]

@@ -1,6 +1,7 @@
 // Logit lens: what each layer would say after each token, and what changes when heads or layers are switched off.
 
 import { bars, percent } from "./bars.js";
+import { marked, SIGN } from "./blanks.js";
 import { visible } from "./chips.js";
 import { button, node, store } from "./dom.js";
 import { grid } from "./grid.js";
@@ -11,20 +12,35 @@ import { stoppable } from "./stoppable.js";
 const TEXTS = {
   title: { en: "Logit lens and head switch", zh: "Logit lens 与注意力头开关" },
   text: { en: "Text", zh: "文本" },
-  lens: {
-    en: "What would come after each token if the model ended at this row; choose a cell",
-    zh: "如果模型到这一行就结束，它认为每个词元后面是什么；点一个格子看详情",
+  lens_after: {
+    en: "What would come after each token if the model ended at this row; choose a cell.",
+    zh: "如果模型到这一行就结束，它认为每个词元后面是什么；点一个格子看详情。",
   },
+  lens_at: {
+    en: "What would stand at each place if the model ended at this row; choose a cell. [MASK] in the text is a blank.",
+    zh: "如果模型到这一行就结束，它认为每个位置上是什么；点一个格子看详情。文本里的 [MASK] 是空位。",
+  },
+  moved: { en: " Underlined: not what it is with all parts on.", zh: "有下划线的：与全部打开时不同。" },
   embedding: { en: "embedding", zh: "嵌入" },
   layer: { en: "layer {0}", zh: "第 {0} 层" },
   answer: { en: "layer {0}: answer", zh: "第 {0} 层：答案" },
-  cell: { en: "{0}, after “{1}”: “{2}”, {3}", zh: "{0}，“{1}”之后：“{2}”，{3}" },
-  said: { en: "{0}, after “{1}”: the most probable tokens", zh: "{0}，“{1}”之后最可能的词元" },
+  cell_after: { en: "{0}, after “{1}”: “{2}”, {3}", zh: "{0}，“{1}”之后：“{2}”，{3}" },
+  cell_at: { en: "{0}, at “{1}”: “{2}”, {3}", zh: "{0}，“{1}”处：“{2}”，{3}" },
+  said_after: {
+    en: "{0}, after “{1}”: the most probable tokens. Choose one to follow it.",
+    zh: "{0}，“{1}”之后最可能的词元。点一个，盯住它。",
+  },
+  said_at: {
+    en: "{0}, at “{1}”: the most probable tokens. Choose one to follow it.",
+    zh: "{0}，“{1}”处最可能的词元。点一个，盯住它。",
+  },
+  real_after: { en: "{0} (comes next in the text)", zh: "{0}（文中的下一个）" },
+  real_at: { en: "{0} (stands in the text)", zh: "{0}（文中就是它）" },
   token: { en: "token", zh: "词元" },
   model: { en: "model", zh: "模型" },
   whole: { en: "all parts on", zh: "全部打开" },
   without: { en: "some off", zh: "关掉一些" },
-  watch: { en: "watch “{0}”", zh: "关注“{0}”" },
+  watch: { en: "follow “{0}”", zh: "盯住“{0}”" },
   now: {
     en: "“{0}” has {1}, a log probability of {2} nats. Switch parts off below and see what becomes of it.",
     zh: "“{0}”的概率是 {1}，对数概率是 {2} nat。在下面关掉一些部分，看它怎么变。",
@@ -47,9 +63,13 @@ const TEXTS = {
   reset: { en: "Switch all on", zh: "全部打开" },
   measure: { en: "Measure every part", zh: "逐个测量" },
   stop: { en: "Stop", zh: "停" },
-  measured: {
-    en: "In each cell: by how many nats the log probability of “{0}” after “{1}” changes when only this part is off. Blue parts speak for the token, orange ones against it.",
-    zh: "每个格子：只关掉这一部分时，“{1}”之后“{0}”的对数概率变化多少 nat。蓝色的部分支持这个词元，橙色的反对。",
+  measured_after: {
+    en: "In each cell: by how many nats the log probability of “{0}” after “{1}” in the model's answer changes when only this part is off. Blue parts speak for the token, orange ones against it; full colour means 1 nat or more.",
+    zh: "每个格子：只关掉这一部分时，在模型的答案里，“{1}”之后“{0}”的对数概率变化多少 nat。蓝色的部分支持这个词元，橙色的反对；颜色最深表示 1 nat 以上。",
+  },
+  measured_at: {
+    en: "In each cell: by how many nats the log probability of “{0}” at “{1}” in the model's answer changes when only this part is off. Blue parts speak for the token, orange ones against it; full colour means 1 nat or more.",
+    zh: "每个格子：只关掉这一部分时，在模型的答案里，“{1}”处“{0}”的对数概率变化多少 nat。蓝色的部分支持这个词元，橙色的反对；颜色最深表示 1 nat 以上。",
   },
 };
 const ROWS = 10;
@@ -76,14 +96,20 @@ export function switched(off, layer, part, numHeads) {
 
 function still(model, say) {
   const { pieces, layers } = model.get("still");
-  const table = grid(say("lens"), () => {});
+  const title = say(`lens_${sideOf(model)}`);
+  const table = grid(title, () => {});
   const rows = layers.map((cells, row) => {
     const name = rowName(row, layers.length, say);
-    return { name, cells: cells.map(([piece, share], place) => lensCell({ name, after: pieces[place], piece, share }, say)) };
+    return { name, cells: cells.map(([piece, share], place) => lensCell({ name, token: pieces[place], piece, share }, model, say)) };
   });
   table.show(pieces.map(visible), rows);
   for (const cell of table.element.querySelectorAll("button")) cell.disabled = true;
-  return node("div", { class: "llm-scroll", tabindex: 0, role: "group", "aria-label": say("lens") }, table.element);
+  return node("div", { class: "llm-scroll", tabindex: 0, role: "group", "aria-label": title }, table.element);
+}
+
+// A decoder says what comes after a token, an encoder what stands at its place.
+function sideOf(model) {
+  return model.get("mask_token") ? "at" : "after";
 }
 
 function rowName(row, count, say) {
@@ -91,19 +117,21 @@ function rowName(row, count, say) {
   return say(row === count - 1 ? "answer" : "layer", row - 1);
 }
 
-function lensCell({ name, after, piece, share, chosen = null, moved = false }, say) {
+function lensCell({ name, token, piece, share, chosen = null, moved = false }, model, say) {
   const attributes = {
-    class: moved ? "llm-moved" : null,
+    class: [chosen ? "llm-chosen" : "", moved ? "llm-moved" : ""].join(" ").trim() || null,
     style: `--share: ${share}`,
     title: percent(share),
     "aria-pressed": chosen === null ? null : String(chosen),
-    "aria-label": say("cell", name, visible(after), visible(piece), percent(share)),
+    "aria-label": say(`cell_${sideOf(model)}`, name, visible(token), visible(piece), percent(share)),
   };
   return { text: visible(piece), attributes };
 }
 
 function build({ model, say, engine, attempt }) {
-  const { pieces, numHeads, numLayers } = engine.about;
+  const { numHeads, numLayers, special } = engine.about;
+  const mask = model.get("mask_token");
+  const pieces = mask ? engine.about.pieces.with(special[mask], SIGN) : engine.about.pieces;
   // What is there: plain and changed are readings, the latter null while all is on; shown are the logits of the cell
   // that is chosen, with and without what is off. What is wanted: text, model.get("off"), row and place.
   const state = { text: null, off: "[]", plain: null, changed: null, shown: null, watched: null, effects: null };
@@ -151,7 +179,7 @@ function build({ model, say, engine, attempt }) {
   );
   const ask = async (job, request) => engine.ask(job, request).result;
   const read = async (text) => {
-    const plain = await ask("lenses", { text });
+    const plain = await ask("lenses", mask ? { text: marked(text, mask), allowedSpecial: [mask] } : { text });
     const last = plain.ids.length - 1;
     const follows = !state.plain || chosen.place >= Math.min(last, state.plain.ids.length - 1);
     if (follows) chosen.place = last;
@@ -182,10 +210,10 @@ function build({ model, say, engine, attempt }) {
     const whole = await answer([]);
     for (let layer = 0; layer < numLayers; layer++) {
       for (const part of partsOf(numHeads)) {
-        const change = (await answer([[layer, part]])) - whole;
+        const effect = (await answer([[layer, part]])) - whole;
         if (!going() || state.effects !== effects) return;
-        effects.push(change);
-        draw();
+        effects.push(effect);
+        showSwitches(state, context);
       }
     }
   };
@@ -201,7 +229,7 @@ function makeParts(model, say, on) {
   const [measure, reset] = [button(say("measure"), on.measure), button(say("reset"), on.reset)];
   const parts = {
     text,
-    lens: grid(say("lens"), on.cell),
+    lens: grid("", on.cell),
     alone: bars("", [say("token"), say("model")]),
     both: bars("", [say("token"), say("whole"), say("without")], 2),
     note: node("p", { class: "llm-note", role: "status" }),
@@ -229,36 +257,41 @@ function showState(state, context) {
   showSwitches(state, context);
 }
 
-function showLens({ plain, changed }, { say, pieces, parts, chosen }) {
+function showLens({ plain, changed }, { model, say, pieces, parts, chosen }) {
   const { ids } = plain;
   const { best, shares } = changed ?? plain;
   const rows = best.map((row, at) => {
     const name = rowName(at, best.length, say);
     const cell = (id, place) => {
       const here = at === chosen.row && place === chosen.place;
-      const found = { name, after: pieces[ids[place]], piece: pieces[id], share: shares[at][place] };
-      return lensCell({ ...found, chosen: here, moved: id !== plain.best[at][place] }, say);
+      const found = { name, token: pieces[ids[place]], piece: pieces[id], share: shares[at][place] };
+      return lensCell({ ...found, chosen: here, moved: id !== plain.best[at][place] }, model, say);
     };
     return { name, cells: Array.from(row, cell) };
   });
+  parts.lens.title.textContent = say(`lens_${sideOf(model)}`) + (changed ? say("moved") : "");
   parts.lens.show(ids.map((id) => visible(pieces[id])), rows);
   parts.lens.reach(chosen.row, chosen.place);
 }
 
-function showCandidates({ plain, shown: { before, after }, watched }, { say, pieces, parts, chosen, numLayers }) {
+function showCandidates({ plain, shown: { before, after }, watched }, context) {
+  const { model, say, pieces, parts, chosen, numLayers } = context;
   const [own, left] = [before, after].map((logits) => logits && distribution(logits));
-  const next = plain.ids[chosen.place + 1];
+  const side = sideOf(model);
+  const stands = plain.ids[chosen.place + (side === "after" ? 1 : 0)];
+  const real = pieces[stands] === SIGN ? undefined : stands;
   const listed = highest(own, ROWS);
-  for (const id of [watched, next]) if (id !== undefined && !listed.includes(id)) listed.push(id);
+  for (const id of [watched, real]) if (id !== undefined && !listed.includes(id)) listed.push(id);
   const rows = listed.map((id) => ({ id, shares: left ? [own[id], left[id]] : [own[id]], marked: id === watched }));
   parts.alone.element.hidden = Boolean(left);
   parts.both.element.hidden = !left;
   const table = left ? parts.both : parts.alone;
   const name = rowName(chosen.row, numLayers + 1, say);
-  table.title.textContent = say("said", name, visible(pieces[plain.ids[chosen.place]]));
+  table.title.textContent = say(`said_${side}`, name, visible(pieces[plain.ids[chosen.place]]));
   table.show(rows, ({ id, marked }) => {
-    const made = button(visible(pieces[id]), () => parts.watch(id));
-    made.setAttribute("aria-label", say("watch", visible(pieces[id])));
+    const piece = visible(pieces[id]);
+    const made = button(id === real ? say(`real_${side}`, piece) : piece, () => parts.watch(id));
+    made.setAttribute("aria-label", say("watch", piece));
     made.setAttribute("aria-pressed", String(marked));
     return made;
   });
@@ -296,7 +329,7 @@ function showSwitches({ effects, watched, plain }, { model, say, pieces, numHead
   parts.switches.show(kinds.map(nameOf), rows);
   parts.reset.hidden = !off.length;
   const after = plain && visible(pieces[plain.ids[chosen.place]]);
-  parts.measured.textContent = effects?.length ? say("measured", visible(pieces[watched]), after) : "";
+  parts.measured.textContent = effects?.length ? say(`measured_${sideOf(model)}`, visible(pieces[watched]), after) : "";
 }
 
 // A number with its sign, the minus as a minus.
