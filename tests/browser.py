@@ -1,6 +1,7 @@
 """Chromium for tests that need to see a page; skipped with a sentence where there is none."""
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
@@ -35,8 +36,8 @@ def browser():
         running.close()
 
 
-@pytest.fixture
-def page(browser):
+@contextmanager
+def clean_page(browser):
     """A page on which nothing may go wrong."""
     made = browser.new_page(viewport={"width": 900, "height": 1000})
     wrong = []
@@ -45,6 +46,13 @@ def page(browser):
     yield made
     made.close()
     assert wrong == []
+
+
+@pytest.fixture
+def page(browser):
+    """A page of one test, on which nothing may go wrong."""
+    with clean_page(browser) as made:
+        yield made
 
 
 def violations(page):

@@ -10,7 +10,7 @@ from llmguide_lib.widgets import explorer
 
 ADDRESS = "http://engine.test/"  # served from the files below; a page over plain http, where browsers hash nothing
 FOLDER = Path(explorer.__file__).parent
-MODULES = ("bpe", "connection", "families", "generate", "hooks", "model", "refusals", "sample", "sha256", "weights")
+MODULES = "bpe connection families generate hooks lens model refusals sample sha256 weights".split()
 PRELUDE = """async (names) => {
   window.engine = {};
   for (const name of names) Object.assign(engine, await import(`./${name}.js`));

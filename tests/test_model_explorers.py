@@ -8,39 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 from browser import violations
+from explorer_models import SIZES, TEXT, TOKENIZER, about, decoder, percent, visible
 from explorer_page import answers, mount, state_of, visit_site
-from hard_texts import HARD
 
 from llmguide_lib import course
 from llmguide_lib.generation import MinP, Temperature, TopK, TopP
-from llmguide_lib.models import Llama, LlamaConfig, ModernBERT, ModernBERTConfig
+from llmguide_lib.models import ModernBERT, ModernBERTConfig
 from llmguide_lib.notebook import start
-from llmguide_lib.tokenizers import BPETokenizer, WordPieceTokenizer
+from llmguide_lib.tokenizers import WordPieceTokenizer
 from llmguide_lib.widgets import NextTokenExplorer, model_explorer
 from llmguide_lib.widgets.explorer import bundle
-from llmguide_lib.widgets.model_explorer import course_files, spelled
+from llmguide_lib.widgets.model_explorer import course_files
 from llmguide_lib.widgets.weights import pack_weights, packed_bytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 from bookbuilder.site import copy_models  # noqa: E402
 
-END = "<|endoftext|>"
-TOKENIZER = BPETokenizer.train(HARD.values(), 700, [END])
-SIZES = {"vocab_size": 710, "max_seq_len": 64, "d_model": 24, "num_heads": 4, "num_layers": 2, "d_ff": 40}
-TEXT = "the row of 注意"
 PHONE = {"width": 390, "height": 844}
-
-
-def decoder(seed=0, **changes):
-    """A random decoder in float32 whose weights int8 keeps exactly: whole multiples, the largest in each row."""
-    model = Llama(LlamaConfig(**SIZES | changes)).float().eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.copy_(torch.randint(-127, 128, weight.shape, generator=generator) / 512)
-                weight[:, 0] = 127 / 512
-    return model
 
 
 def next_token(model=None, text=TEXT):
@@ -66,15 +50,6 @@ def shown(page):
     return [row.locator("th, td").all_inner_texts() for row in rows]
 
 
-def percent(share):
-    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
-def visible(id):
-    piece = spelled(TOKENIZER, id) if id < TOKENIZER.vocab_size else f"#{id}"
-    return piece.replace(" ", "␣").replace("\n", "⏎")
-
-
 def expected(model, ids, *filters):
     with torch.no_grad():
         logits = model(torch.tensor([ids]))[:, -1].double()
@@ -89,7 +64,7 @@ def assert_shows(page, own, drawn):
     assert len(rows) == 10
     for row, id in zip(rows, own.argsort(descending=True).tolist(), strict=False):
         for text, share in zip(row[1:], (own[id], drawn[id]), strict=True):
-            assert text == percent(share.item()) or abs(float(text.strip("<%")) - 100 * share) < 0.15
+            assert about(text, share.item())
 
 
 @pytest.fixture(autouse=True)

@@ -130,12 +130,12 @@ function build({ model, say, engine, attempt }) {
   };
   const each = async (going) => {
     const { ids } = state;
-    state.guesses = [];
+    const guesses = (state.guesses = []);
     for (const place of ids.keys()) {
       if (ids[place] === about.maskId) continue;
       const after = at(await scores(hiding(ids, [place], about.maskId)), place, about);
-      if (!going()) return;
-      state.guesses[place] = { share: distribution(after)[ids[place]], first: highest(after, 1)[0] === ids[place] };
+      if (!going() || state.guesses !== guesses) return;
+      guesses[place] = { share: distribution(after)[ids[place]], first: highest(after, 1)[0] === ids[place] };
       draw();
     }
   };

@@ -15,8 +15,8 @@ ROWS = 10
 class FillInExplorer(ModelExplorer):
     """A text box and its tokens, of which the reader hides some; for each blank the model's candidates.
 
-    A blank may also be typed, as [MASK]; a space before it belongs to the blank, as it belongs to a token. What the reader
-    types and hides comes back in ``text`` and ``blanks``.
+    A blank may also be typed, as [MASK]; a space before it belongs to the blank, as it belongs to a token. What the
+    reader types and hides comes back in ``text`` and ``blanks``.
 
     Args:
         model: an encoder, the course's or the reader's own.
@@ -56,7 +56,7 @@ class FillInExplorer(ModelExplorer):
     def _result(self, ids: list[int]) -> dict:
         strange = [place for place in self._hidden if not 0 <= place < len(ids)]
         if strange:
-            raise ValueError(f"blanks holds {strange[0]}, it must hold places from 0 to {len(ids) - 1}: the text's tokens")
+            raise ValueError(f"blanks holds {strange[0]}, it must hold places of tokens, from 0 to {len(ids) - 1}")
         mask = self._tokenizer.token_to_id(self._mask)
         places = sorted({*self._hidden, *(place for place, id in enumerate(ids) if id == mask)})
         read = [mask if place in places else id for place, id in enumerate(ids)]

@@ -4,16 +4,30 @@ import { change, node } from "./dom.js";
 
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
-// `tell` hears the row and column of the cell that was clicked; in a row's name, if `named`, the column is -1.
-export function grid(caption, tell, named = false) {
-  const [head, body, title] = [node("tr"), node("tbody"), node("caption", {}, caption)];
-  const element = node("table", { class: "llm-cells" }, title, node("thead", {}, head), body);
+// `tell` hears the row and column of the cell that was clicked; if `named`, a row's name is a button too, of column -1.
+// The table scrolls sideways where it is too wide; its title stands above and does not.
+export function grid(tell, named = false) {
+  const [head, body] = [node("tr"), node("tbody")];
+  const table = node("table", { class: "llm-cells" }, node("thead", {}, head), body);
+  const title = node("p", { class: "llm-title" });
+  const scroll = node("div", { class: "llm-scroll" }, table);
   let here = [0, 0]; // the one cell that the tab key reaches
   const cells = () => [...body.rows].map((row) => [...row.querySelectorAll("button")]);
   const placeOf = (cell) => cells().flatMap((row, r) => (row.includes(cell) ? [[r, row.indexOf(cell)]] : []))[0];
   const reach = ([r, c]) => {
     here = [r, c];
     cells().forEach((row, at) => row.forEach((cell, column) => (cell.tabIndex = at === r && column === c ? 0 : -1)));
+  };
+  const entitle = (text) => {
+    title.textContent = text;
+    table.setAttribute("aria-label", text);
+  };
+  // Moves the table sideways, not the page, until the cell is in sight beside the names of the rows.
+  const reveal = (r, c) => {
+    const row = body.rows[r];
+    const [cell, name, frame] = [row.cells[c + 1], row.cells[0], scroll].map((one) => one.getBoundingClientRect());
+    const hidden = Math.min(0, cell.left - name.right) || Math.max(0, cell.right - frame.right);
+    if (hidden) scroll.scrollLeft += hidden;
   };
   // rows: [{name, label, cells: [{text, attributes}]}], as many cells as columns; a name's label is its attribute.
   const show = (columns, rows) => {
@@ -51,7 +65,11 @@ export function grid(caption, tell, named = false) {
       next.focus();
     },
   });
-  return { element, title, show, reach: (r, c) => reach([r, c + named]) };
+  const choose = (r, c) => {
+    reach([r, c + named]);
+    reveal(r, c);
+  };
+  return { element: node("div", {}, title, scroll), scroll, entitle, show, choose };
 }
 
 function write(element, text) {

@@ -3,14 +3,14 @@
 import { bars, percent } from "./bars.js";
 import { marked, SIGN } from "./blanks.js";
 import { visible } from "./chips.js";
-import { button, node, store } from "./dom.js";
+import { button, change, node, store } from "./dom.js";
 import { grid } from "./grid.js";
 import { distribution, highest, logProbability } from "./sample.js";
 import { modelExplorer, newest } from "./starter.js";
 import { stoppable } from "./stoppable.js";
 
 const TEXTS = {
-  title: { en: "Logit lens and head switch", zh: "Logit lens 与注意力头开关" },
+  title: { en: "Logit lens and head switch", zh: "Logit lens（逐层读出）与注意力头开关" },
   text: { en: "Text", zh: "文本" },
   lens_after: {
     en: "What would come after each token if the model ended at this row; choose a cell.",
@@ -28,11 +28,11 @@ const TEXTS = {
   cell_at: { en: "{0}, at “{1}”: “{2}”, {3}", zh: "{0}，“{1}”处：“{2}”，{3}" },
   said_after: {
     en: "{0}, after “{1}”: the most probable tokens. Choose one to follow it.",
-    zh: "{0}，“{1}”之后最可能的词元。点一个，盯住它。",
+    zh: "{0}，“{1}”之后最可能的词元。点一个就跟踪它。",
   },
   said_at: {
     en: "{0}, at “{1}”: the most probable tokens. Choose one to follow it.",
-    zh: "{0}，“{1}”处最可能的词元。点一个，盯住它。",
+    zh: "{0}，“{1}”处最可能的词元。点一个就跟踪它。",
   },
   real_after: { en: "{0} (comes next in the text)", zh: "{0}（文中的下一个）" },
   real_at: { en: "{0} (stands in the text)", zh: "{0}（文中就是它）" },
@@ -40,7 +40,7 @@ const TEXTS = {
   model: { en: "model", zh: "模型" },
   whole: { en: "all parts on", zh: "全部打开" },
   without: { en: "some off", zh: "关掉一些" },
-  watch: { en: "follow “{0}”", zh: "盯住“{0}”" },
+  watch: { en: "follow “{0}”", zh: "跟踪“{0}”" },
   now: {
     en: "“{0}” has {1}, a log probability of {2} nats. Switch parts off below and see what becomes of it.",
     zh: "“{0}”的概率是 {1}，对数概率是 {2} nat。在下面关掉一些部分，看它怎么变。",
@@ -50,8 +50,8 @@ const TEXTS = {
     zh: "“{0}”：从 {1} 变到 {2}，对数概率变化 {3} nat。",
   },
   switches: {
-    en: "Parts of the model: choose one to switch it off or on, a layer's name for all of the layer",
-    zh: "模型的各个部分：点一个，把它关掉或打开；点层名，整层一起开关",
+    en: "Parts of the model. Choose one to switch it off: it then adds nothing to the residual stream. A layer's name switches the whole layer.",
+    zh: "模型的各个部分：点一个就把它关掉，它便不再往残差流里加任何东西；再点一次打开。点层名，整层一起开关。",
   },
   head: { en: "head {0}", zh: "头 {0}" },
   feed: { en: "feed-forward", zh: "前馈" },
@@ -97,14 +97,16 @@ export function switched(off, layer, part, numHeads) {
 function still(model, say) {
   const { pieces, layers } = model.get("still");
   const title = say(`lens_${sideOf(model)}`);
-  const table = grid(title, () => {});
+  const table = grid(() => {});
+  table.entitle(title);
   const rows = layers.map((cells, row) => {
     const name = rowName(row, layers.length, say);
     return { name, cells: cells.map(([piece, share], place) => lensCell({ name, token: pieces[place], piece, share }, model, say)) };
   });
   table.show(pieces.map(visible), rows);
-  for (const cell of table.element.querySelectorAll("button")) cell.disabled = true;
-  return node("div", { class: "llm-scroll", tabindex: 0, role: "group", "aria-label": title }, table.element);
+  for (const cell of table.scroll.querySelectorAll("button")) cell.disabled = true;
+  change(table.scroll, { tabindex: 0, role: "group", "aria-label": title }); // so that keys can scroll it
+  return table.element;
 }
 
 // A decoder says what comes after a token, an encoder what stands at its place.
@@ -167,11 +169,11 @@ function build({ model, say, engine, attempt }) {
       store(model, { text });
       try {
         if (state.text !== text) await read(text);
-        if (state.off !== JSON.stringify(off)) await change(off);
+        if (state.off !== JSON.stringify(off)) await switchOff(off);
         await look();
       } catch (error) {
         Object.assign(state, { text: null, shown: null });
-        parts.clear();
+        parts.reveal(false);
         throw error;
       }
       draw();
@@ -185,7 +187,7 @@ function build({ model, say, engine, attempt }) {
     if (follows) chosen.place = last;
     Object.assign(state, { text, plain, changed: null, off: "[]", watched: null, effects: null });
   };
-  const change = async (off) => {
+  const switchOff = async (off) => {
     state.changed = off.length ? await ask("lenses", { ids: state.plain.ids, interventions: interventions(off) }) : null;
     state.off = JSON.stringify(off);
   };
@@ -229,29 +231,28 @@ function makeParts(model, say, on) {
   const [measure, reset] = [button(say("measure"), on.measure), button(say("reset"), on.reset)];
   const parts = {
     text,
-    lens: grid("", on.cell),
+    lens: grid(on.cell),
     alone: bars("", [say("token"), say("model")]),
     both: bars("", [say("token"), say("whole"), say("without")], 2),
     note: node("p", { class: "llm-note", role: "status" }),
-    switches: grid(say("switches"), on.part, true),
+    switches: grid(on.part, true),
     measured: node("p", { class: "llm-note" }),
     work: stoppable(say("stop"), [measure], (working) => (text.readOnly = working)),
     reset,
     watch: on.watch,
   };
-  const scroll = (table) => node("div", { class: "llm-scroll" }, table.element);
   const controls = node("div", { class: "llm-controls" }, measure, parts.work.element, reset);
-  const results = node("div", {}, scroll(parts.lens), parts.alone.element, parts.both.element, parts.note);
-  parts.clear = () => {
-    parts.results.hidden = true;
-  };
-  parts.results = node("div", {}, results, scroll(parts.switches), controls, parts.measured);
-  parts.element = node("div", {}, text, parts.results);
+  const said = [parts.alone.element, parts.both.element, parts.note];
+  const results = node("div", {}, parts.lens.element, ...said, parts.switches.element, controls, parts.measured);
+  parts.reveal = (there) => (results.hidden = !there);
+  parts.reveal(false);
+  parts.switches.entitle(say("switches"));
+  parts.element = node("div", {}, text, results);
   return parts;
 }
 
 function showState(state, context) {
-  context.parts.results.hidden = false;
+  context.parts.reveal(true);
   showLens(state, context);
   showCandidates(state, context);
   showSwitches(state, context);
@@ -269,9 +270,9 @@ function showLens({ plain, changed }, { model, say, pieces, parts, chosen }) {
     };
     return { name, cells: Array.from(row, cell) };
   });
-  parts.lens.title.textContent = say(`lens_${sideOf(model)}`) + (changed ? say("moved") : "");
+  parts.lens.entitle(say(`lens_${sideOf(model)}`) + (changed ? say("moved") : ""));
   parts.lens.show(ids.map((id) => visible(pieces[id])), rows);
-  parts.lens.reach(chosen.row, chosen.place);
+  parts.lens.choose(chosen.row, chosen.place);
 }
 
 function showCandidates({ plain, shown: { before, after }, watched }, context) {

@@ -31,7 +31,8 @@ class LogitLensExplorer(ModelExplorer):
             "feed_forward".
         mask_token: what an encoder was trained to fill in; a decoder does without.
     Raises:
-        ValueError: as ``ModelExplorer`` does, a ``mask_token`` that an encoder's tokenizer does not have, or a part in ``off`` that the model does not have.
+        ValueError: as ``ModelExplorer`` does, a ``mask_token`` that an encoder's tokenizer does not have, or a part in
+            ``off`` that the model does not have.
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens",
         https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens
 
