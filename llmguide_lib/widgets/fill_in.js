@@ -47,7 +47,7 @@ const TEXTS = {
 const ROWS = 10;
 
 // What there is to say about one blank: the most probable ids, the hidden one among them, and the rank of that, from 1.
-export function candidates(logits, original) {
+function candidates(logits, original) {
   const shares = distribution(logits);
   const listed = highest(shares, ROWS);
   if (original !== null && !listed.includes(original)) listed.push(original);

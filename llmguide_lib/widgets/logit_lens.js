@@ -8,6 +8,7 @@ import { grid } from "./grid.js";
 import { distribution, highest, logProbability } from "./sample.js";
 import { modelExplorer, newest } from "./starter.js";
 import { stoppable } from "./stoppable.js";
+import { FEED_FORWARD, interventions, partsOf, switched } from "./switches.js";
 
 const TEXTS = {
   title: { en: "Logit lens and head switch", zh: "Logit lens（逐层读出）与注意力头开关" },
@@ -73,26 +74,6 @@ const TEXTS = {
   },
 };
 const ROWS = 10;
-const FEED_FORWARD = "feed_forward";
-
-// The parts that are off, [layer, head or "feed_forward"], as the engine takes them.
-export function interventions(off) {
-  return off.map(([layer, part]) =>
-    part === FEED_FORWARD ? { kind: "feedForward", layer } : { kind: "head", layer, head: part },
-  );
-}
-
-export function partsOf(numHeads) {
-  return [...Array(numHeads).keys(), FEED_FORWARD];
-}
-
-// What is off after one part, or with `part` null a whole layer, was switched. A layer goes off unless all of it is.
-export function switched(off, layer, part, numHeads) {
-  const same = (one) => one[0] === layer && (part === null || one[1] === part);
-  const kept = off.filter((one) => !same(one));
-  const asked = part === null ? partsOf(numHeads) : [part];
-  return off.length - kept.length === asked.length ? kept : [...kept, ...asked.map((one) => [layer, one])];
-}
 
 function still(model, say) {
   const { pieces, layers } = model.get("still");
@@ -334,7 +315,7 @@ function showSwitches({ effects, watched, plain }, { model, say, pieces, numHead
 }
 
 // A number with its sign, the minus as a minus.
-export function signed(value) {
+function signed(value) {
   const text = Math.abs(value).toFixed(2);
   return Number(text) === 0 ? "0.00" : `${value < 0 ? "−" : "+"}${text}`;
 }
