@@ -272,7 +272,9 @@ def test_every_part_is_measured_by_itself(running):
             assert number(text) == pytest.approx(change.item(), abs=0.006)
     assert f"“{visible(id)}” after “{visible(IDS[2])}”" in running.locator(".llm-note").last.inner_text()
     choose(running, LAYERS, 3)  # another question: what was measured is no answer to it
-    running.wait_for_function("document.querySelectorAll('.llm-cells')[1].querySelector('td').textContent === 'on'")
+    running.wait_for_function(
+        "document.querySelectorAll('.llm-cells')[1].querySelector('tbody td').textContent === 'on'"
+    )
 
 
 def test_measuring_can_be_stopped_in_the_middle(running):
@@ -407,7 +409,8 @@ def test_the_course_model_runs_on_the_website_at_the_width_of_a_phone(page, tmp_
     assert len(before) == len(after) and before[-1] == after[-1]  # int8 may turn a close race elsewhere
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and violations(page) == []
     inside = """() => {
-      const [cell, frame] = [".llm-chosen", ".llm-scroll"].map((one) => document.querySelector(one).getBoundingClientRect());
+      const box = (one) => document.querySelector(one).getBoundingClientRect();
+      const [cell, frame] = [".llm-chosen", ".llm-scroll"].map(box);
       return cell.left >= frame.left && cell.right <= frame.right + 1;
     }"""
     assert page.evaluate(inside)
