@@ -23,7 +23,9 @@ export function bars(caption, columns, drawn = 1) {
       const kinds = [row.shares.at(-1) ? "" : "llm-left-out", row.marked ? "llm-marked" : ""].join(" ").trim();
       return node("tr", { class: kinds || null }, node("th", { scope: "row" }, act(row)), ...numbers);
     });
+    const held = [...body.rows].findIndex((row) => row.contains(body.getRootNode().activeElement));
     body.replaceChildren(...made);
+    body.rows[held]?.querySelector("button")?.focus({ preventScroll: true }); // the keyboard stays in its row
   };
   return { element, title, show };
 }

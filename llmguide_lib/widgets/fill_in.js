@@ -86,7 +86,10 @@ function build({ model, say, engine, attempt }) {
     draw();
   };
   const hide = (place) => read({ ids: state.ids, blanks: ascending([...state.blanks, place]), chosen: place });
-  const put = (place, id, focus) => read({ ids: state.ids.with(place, id), blanks: without(place), changed: true, focus });
+  const put = (place, id, focus) => {
+    const blanks = id === about.maskId ? state.blanks : without(place); // the mask itself fills nothing
+    return read({ ids: state.ids.with(place, id), blanks, changed: true, focus });
+  };
   const scores = async (ids) => (await engine.ask("forward", { ids }).result).logits;
 
   // Takes a new text, or ids with their blanks.
