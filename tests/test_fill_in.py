@@ -176,6 +176,18 @@ def test_a_candidate_goes_into_the_blank_and_into_the_text(running):
     assert note(running).startswith("Nothing is hidden yet: choose a token above, or type [MASK]")
 
 
+def test_the_mask_itself_fills_nothing(page):
+    model = encoder()
+    with torch.no_grad():
+        model.lm_head.bias[MASK_ID] = 50  # above all other tokens
+    mount(page, FillInExplorer(model, TOKENIZER, "the [MASK] of 注意"))
+    begin(page)
+    for _ in range(2):
+        page.locator(".llm-bars th button").first.click()
+        page.wait_for_function("document.activeElement.textContent === '[MASK]'")
+        assert page.locator("caption").inner_text().startswith("Blank 1 of 1")
+
+
 def test_what_is_filled_in_leaves_other_blanks_in_the_text(running):
     typed(running, "the [MASK] of [MASK]")
     running.locator(".llm-bars th button").nth(1).click()

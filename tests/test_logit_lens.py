@@ -252,9 +252,10 @@ def test_a_followed_token_is_the_one_that_is_told_about(running):
     running.get_by_role("button", name=f"follow “{visible(id)}”", exact=True).press("Enter")
     told = running.locator(".llm-note[role=status]").inner_text()
     assert told.startswith(f"“{visible(id)}” has ")
+    assert running.evaluate("document.activeElement.ariaPressed") == "true"  # the keyboard stays where it was
     value = before.log_softmax(dim=-1)[id].item()
     assert number(re.search(r"of (\S+) nats", told)[1]) == pytest.approx(value, abs=0.006)
-    assert running.locator(".llm-marked").count() == 1
+    assert running.locator(".llm-marked:visible").count() == 1
 
 
 def test_every_part_is_measured_by_itself(running):
@@ -272,9 +273,7 @@ def test_every_part_is_measured_by_itself(running):
             assert number(text) == pytest.approx(change.item(), abs=0.006)
     assert f"“{visible(id)}” after “{visible(IDS[2])}”" in running.locator(".llm-note").last.inner_text()
     choose(running, LAYERS, 3)  # another question: what was measured is no answer to it
-    running.wait_for_function(
-        "document.querySelectorAll('.llm-cells')[1].querySelector('tbody td').textContent === 'on'"
-    )
+    running.wait_for_function("document.querySelectorAll('.llm-cells tbody')[1].rows[0].cells[1].textContent === 'on'")
 
 
 def test_measuring_can_be_stopped_in_the_middle(running):
