@@ -17,7 +17,10 @@ const TEXTS = {
   },
   blank: { en: "Blank {0}", zh: "空位 {0}" },
   was: { en: "Blank {0}, hidden: “{1}”", zh: "空位 {0}，遮住的是“{1}”" },
-  into: { en: "Blank {0} of {1}: what the model would put there", zh: "第 {0} 个空位（共 {1} 个）：模型认为这里是什么" },
+  into: {
+    en: "Blank {0} of {1}: what the model would put there. Choose a token to put it in.",
+    zh: "第 {0} 个空位（共 {1} 个）：模型认为这里是什么。点一个词元，把它填进去。",
+  },
   token: { en: "token", zh: "词元" },
   model: { en: "model", zh: "模型" },
   put: { en: "put in “{0}”", zh: "填入“{0}”" },
