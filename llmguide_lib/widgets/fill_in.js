@@ -74,6 +74,7 @@ function build({ model, say, engine, attempt }) {
   const about = { pieces: engine.about.pieces, mask, maskId: engine.about.special[mask], size: engine.about.pieces.length };
   // ids has what is hidden too; logits are there while nothing is computed; guesses has {share, first} for a place
   const state = { ids: [], blanks: model.get("blanks"), chosen: -1, logits: null, guesses: null };
+  const asked = asking(engine, about);
   const parts = makeParts(model, say, {
     type: (text) => read({ text }),
     choose: (place) => state.logits && (state.blanks.includes(place) ? pick(place) : hide(place)),
@@ -93,7 +94,6 @@ function build({ model, say, engine, attempt }) {
     const blanks = id === about.maskId ? state.blanks : without(place); // the mask itself fills nothing
     return read({ ids: state.ids.with(place, id), blanks, changed: true, focus });
   };
-  const scores = async (ids) => (await engine.ask("forward", { ids }).result).logits;
 
   // Takes a new text, or ids with their blanks.
   const ask = async (request) => {
@@ -106,25 +106,24 @@ function build({ model, say, engine, attempt }) {
       parts.clear();
       throw error;
     }
-    if (request.changed && parts.text.value === typed) parts.text.value = await textOf(state.ids);
+    if (request.changed && parts.text.value === typed) parts.text.value = await asked.text(state.ids);
     store(model, { text: parts.text.value, blanks: state.blanks });
     draw();
     if (request.focus !== undefined) parts.chips.element.children[request.focus].focus();
   };
   const answered = async ({ ids, blanks, chosen = state.chosen, changed = false }) => {
-    const logits = await scores(hiding(ids, blanks, about.maskId));
+    const logits = await asked.logits(ids, blanks);
     return { ids, blanks, logits, chosen: nearest(blanks, chosen), guesses: changed ? null : state.guesses };
   };
   // A new text keeps the blanks that were there before; one that was just typed is chosen.
   const encoded = async (text) => {
-    const { ids } = await engine.ask("encode", { text: marked(text, mask), allowedSpecial: [mask] }).result;
+    const ids = await asked.ids(text);
     const known = state.ids.length ? state.ids : ids;
     const kept = moved(state.blanks, known, ids).filter((place) => place < ids.length);
     const typed = ids.flatMap((id, place) => (id === about.maskId && !kept.includes(place) ? [place] : []));
     const [chosen] = [...typed, ...moved([state.chosen], known, ids), -1];
     return { ids, blanks: ascending([...kept, ...typed]), chosen, changed: true };
   };
-  const textOf = async (ids) => readable((await engine.ask("decode", { ids }).result).text, mask);
   const read = newest(attempt(ask));
 
   const work = attempt((act) => state.logits && parts.work.run(act));
@@ -139,7 +138,7 @@ function build({ model, say, engine, attempt }) {
     const guesses = (state.guesses = []);
     for (const place of ids.keys()) {
       if (ids[place] === about.maskId) continue;
-      const after = at(await scores(hiding(ids, [place], about.maskId)), place, about);
+      const after = at(await asked.logits(ids, [place]), place, about);
       if (!going() || state.guesses !== guesses) return;
       guesses[place] = { share: distribution(after)[ids[place]], first: highest(after, 1)[0] === ids[place] };
       draw();
@@ -148,6 +147,16 @@ function build({ model, say, engine, attempt }) {
 
   read({ text: model.get("text") });
   return { element: parts.element, stop: parts.work.end };
+}
+
+// What the worker is asked for.
+function asking(engine, { mask, maskId }) {
+  const ask = (job, request) => engine.ask(job, request).result;
+  return {
+    ids: async (text) => (await ask("encode", { text: marked(text, mask), allowedSpecial: [mask] })).ids,
+    text: async (ids) => readable((await ask("decode", { ids })).text, mask),
+    logits: async (ids, hidden) => (await ask("forward", { ids: hiding(ids, hidden, maskId) })).logits,
+  };
 }
 
 function ascending(places) {

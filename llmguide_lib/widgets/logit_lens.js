@@ -1,14 +1,15 @@
 // Logit lens: what each layer would say after each token, and what changes when heads or layers are switched off.
 
-import { bars, percent } from "./bars.js";
+import { bars } from "./bars.js";
 import { marked, SIGN } from "./blanks.js";
 import { visible } from "./chips.js";
 import { button, change, node, store } from "./dom.js";
 import { grid } from "./grid.js";
-import { distribution, highest, logProbability } from "./sample.js";
+import { lensCell, rowName, showState, showSwitches, sideOf } from "./lens_view.js";
+import { logProbability } from "./sample.js";
 import { modelExplorer, newest } from "./starter.js";
 import { stoppable } from "./stoppable.js";
-import { FEED_FORWARD, interventions, partsOf, switched } from "./switches.js";
+import { interventions, partsOf, switched } from "./switches.js";
 
 const TEXTS = {
   title: { en: "Logit lens and head switch", zh: "Logit lens（逐层读出）与注意力头开关" },
@@ -73,7 +74,6 @@ const TEXTS = {
     zh: "每个格子：只关掉这一部分时，在模型的答案里，“{1}”处“{0}”的对数概率变化多少 nat。蓝色的部分支持这个词元，橙色的反对；颜色最深表示 1 nat 以上。",
   },
 };
-const ROWS = 10;
 
 function still(model, say) {
   const { pieces, layers } = model.get("still");
@@ -90,27 +90,6 @@ function still(model, say) {
   return table.element;
 }
 
-// A decoder says what comes after a token, an encoder what stands at its place.
-function sideOf(model) {
-  return model.get("mask_token") ? "at" : "after";
-}
-
-function rowName(row, count, say) {
-  if (!row) return say("embedding");
-  return say(row === count - 1 ? "answer" : "layer", row - 1);
-}
-
-function lensCell({ name, token, piece, share, chosen = null, moved = false }, model, say) {
-  const attributes = {
-    class: [chosen ? "llm-chosen" : "", moved ? "llm-moved" : ""].join(" ").trim() || null,
-    style: `--share: ${share}`,
-    title: percent(share),
-    "aria-pressed": chosen === null ? null : String(chosen),
-    "aria-label": say(`cell_${sideOf(model)}`, name, visible(token), visible(piece), percent(share)),
-  };
-  return { text: visible(piece), attributes };
-}
-
 function build({ model, say, engine, attempt }) {
   const { numHeads, numLayers, special } = engine.about;
   const mask = model.get("mask_token");
@@ -119,6 +98,7 @@ function build({ model, say, engine, attempt }) {
   // that is chosen, with and without what is off. What is wanted: text, model.get("off"), row and place.
   const state = { text: null, off: "[]", plain: null, changed: null, shown: null, watched: null, effects: null };
   const chosen = { row: numLayers, place: Infinity };
+  const asked = asking(engine, mask);
   const parts = makeParts(model, say, {
     type: () => update(),
     cell: (row, place) => {
@@ -149,47 +129,34 @@ function build({ model, say, engine, attempt }) {
       const [text, off] = [parts.text.value, model.get("off")];
       store(model, { text });
       try {
-        if (state.text !== text) await read(text);
-        if (state.off !== JSON.stringify(off)) await switchOff(off);
-        await look();
+        if (state.text !== text) arrived(text, await asked.plain(text));
+        if (state.off !== JSON.stringify(off)) {
+          state.changed = off.length ? await asked.without(state.plain.ids, off) : null;
+          state.off = JSON.stringify(off);
+        }
+        state.shown = {
+          before: await asked.cell(state.plain, chosen),
+          after: state.changed && (await asked.cell(state.changed, chosen)),
+        };
       } catch (error) {
         Object.assign(state, { text: null, shown: null });
         parts.reveal(false);
         throw error;
       }
+      state.watched ??= state.plain.best[numLayers][chosen.place];
       draw();
     }),
   );
-  const ask = async (job, request) => engine.ask(job, request).result;
-  const read = async (text) => {
-    const plain = await ask("lenses", mask ? { text: marked(text, mask), allowedSpecial: [mask] } : { text });
+  // The last token stays chosen while the text grows.
+  const arrived = (text, plain) => {
     const last = plain.ids.length - 1;
-    const follows = !state.plain || chosen.place >= Math.min(last, state.plain.ids.length - 1);
-    if (follows) chosen.place = last;
+    if (!state.plain || chosen.place >= Math.min(last, state.plain.ids.length - 1)) chosen.place = last;
     Object.assign(state, { text, plain, changed: null, off: "[]", watched: null, effects: null });
   };
-  const switchOff = async (off) => {
-    state.changed = off.length ? await ask("lenses", { ids: state.plain.ids, interventions: interventions(off) }) : null;
-    state.off = JSON.stringify(off);
-  };
-  const look = async () => {
-    const { row, place } = chosen;
-    const cell = async ({ ids, states }) => {
-      const width = states[row].length / ids.length;
-      return (await ask("say", { states: states[row].slice(place * width, (place + 1) * width) })).logits;
-    };
-    state.shown = { before: await cell(state.plain), after: state.changed && (await cell(state.changed)) };
-    state.watched ??= state.plain.best[numLayers][place];
-  };
-
   const measure = async (going) => {
-    const { place } = chosen;
     const { watched, plain } = state;
     const effects = (state.effects = []);
-    const answer = async (list) => {
-      const { logits } = await ask("forward", { ids: plain.ids, interventions: interventions(list) });
-      return logProbability(logits.subarray(place * pieces.length, (place + 1) * pieces.length), watched);
-    };
+    const answer = (off) => asked.answer(plain.ids, off, chosen.place, watched);
     const whole = await answer([]);
     for (let layer = 0; layer < numLayers; layer++) {
       for (const part of partsOf(numHeads)) {
@@ -203,6 +170,26 @@ function build({ model, say, engine, attempt }) {
 
   update();
   return { element: parts.element, stop: parts.work.end };
+}
+
+// What the worker is asked for.
+function asking(engine, mask) {
+  const ask = (job, request) => engine.ask(job, request).result;
+  return {
+    plain: (text) => ask("lenses", mask ? { text: marked(text, mask), allowedSpecial: [mask] } : { text }),
+    without: (ids, off) => ask("lenses", { ids, interventions: interventions(off) }),
+    // the logits of one cell
+    cell: async ({ ids, states }, { row, place }) => {
+      const width = states[row].length / ids.length;
+      return (await ask("say", { states: states[row].slice(place * width, (place + 1) * width) })).logits;
+    },
+    // the log probability of a token in the model's answer at one place
+    answer: async (ids, off, place, id) => {
+      const { logits } = await ask("forward", { ids, interventions: interventions(off) });
+      const size = logits.length / ids.length;
+      return logProbability(logits.subarray(place * size, (place + 1) * size), id);
+    },
+  };
 }
 
 function makeParts(model, say, on) {
@@ -230,94 +217,6 @@ function makeParts(model, say, on) {
   parts.switches.entitle(say("switches"));
   parts.element = node("div", {}, text, results);
   return parts;
-}
-
-function showState(state, context) {
-  context.parts.reveal(true);
-  showLens(state, context);
-  showCandidates(state, context);
-  showSwitches(state, context);
-}
-
-function showLens({ plain, changed }, { model, say, pieces, parts, chosen }) {
-  const { ids } = plain;
-  const { best, shares } = changed ?? plain;
-  const rows = best.map((row, at) => {
-    const name = rowName(at, best.length, say);
-    const cell = (id, place) => {
-      const here = at === chosen.row && place === chosen.place;
-      const found = { name, token: pieces[ids[place]], piece: pieces[id], share: shares[at][place] };
-      return lensCell({ ...found, chosen: here, moved: id !== plain.best[at][place] }, model, say);
-    };
-    return { name, cells: Array.from(row, cell) };
-  });
-  parts.lens.entitle(say(`lens_${sideOf(model)}`) + (changed ? say("moved") : ""));
-  parts.lens.show(ids.map((id) => visible(pieces[id])), rows);
-  parts.lens.choose(chosen.row, chosen.place);
-}
-
-function showCandidates({ plain, shown: { before, after }, watched }, context) {
-  const { model, say, pieces, parts, chosen, numLayers } = context;
-  const [own, left] = [before, after].map((logits) => logits && distribution(logits));
-  const side = sideOf(model);
-  const stands = plain.ids[chosen.place + (side === "after" ? 1 : 0)];
-  const real = pieces[stands] === SIGN ? undefined : stands;
-  const listed = highest(own, ROWS);
-  for (const id of [watched, real]) if (id !== undefined && !listed.includes(id)) listed.push(id);
-  const rows = listed.map((id) => ({ id, shares: left ? [own[id], left[id]] : [own[id]], marked: id === watched }));
-  parts.alone.element.hidden = Boolean(left);
-  parts.both.element.hidden = !left;
-  const table = left ? parts.both : parts.alone;
-  const name = rowName(chosen.row, numLayers + 1, say);
-  table.title.textContent = say(`said_${side}`, name, visible(pieces[plain.ids[chosen.place]]));
-  table.show(rows, ({ id, marked }) => {
-    const piece = visible(pieces[id]);
-    const made = button(id === real ? say(`real_${side}`, piece) : piece, () => parts.watch(id));
-    made.setAttribute("aria-label", say("watch", piece));
-    made.setAttribute("aria-pressed", String(marked));
-    return made;
-  });
-  const told = logProbability(before, watched);
-  const piece = visible(pieces[watched]);
-  parts.note.textContent = left
-    ? say("before", piece, percent(own[watched]), percent(left[watched]), signed(logProbability(after, watched) - told))
-    : say("now", piece, percent(own[watched]), signed(told));
-}
-
-function showSwitches({ effects, watched, plain }, { model, say, pieces, numHeads, numLayers, parts, chosen }) {
-  const off = model.get("off");
-  const silent = (layer, part) => off.some((one) => one[0] === layer && one[1] === part);
-  const kinds = partsOf(numHeads);
-  const nameOf = (part) => (part === FEED_FORWARD ? say("feed") : say("head", part));
-  const rows = Array.from({ length: numLayers }, (_, layer) => {
-    const name = say("layer", layer);
-    const cells = kinds.map((part, at) => {
-      const [isOff, effect] = [silent(layer, part), effects?.[layer * kinds.length + at]];
-      const condition = say(isOff ? "off" : "on");
-      const key = effect === undefined ? "part" : "effect";
-      return {
-        text: effect === undefined ? condition : signed(effect),
-        attributes: {
-          class: [isOff ? "llm-off" : "", effect > 0 ? "llm-against" : ""].join(" ").trim() || null,
-          style: effect === undefined ? null : `--share: ${Math.min(1, Math.abs(effect))}`,
-          "aria-pressed": String(!isOff),
-          "aria-label": say(key, name, nameOf(part), condition, effect === undefined ? "" : signed(effect)),
-        },
-      };
-    });
-    const all = kinds.every((part) => silent(layer, part));
-    return { name, label: say("toggle", name, say(all ? "off" : "on")), cells };
-  });
-  parts.switches.show(kinds.map(nameOf), rows);
-  parts.reset.hidden = !off.length;
-  const after = plain && visible(pieces[plain.ids[chosen.place]]);
-  parts.measured.textContent = effects?.length ? say(`measured_${sideOf(model)}`, visible(pieces[watched]), after) : "";
-}
-
-// A number with its sign, the minus as a minus.
-function signed(value) {
-  const text = Math.abs(value).toFixed(2);
-  return Number(text) === 0 ? "0.00" : `${value < 0 ? "−" : "+"}${text}`;
 }
 
 export default modelExplorer(TEXTS, { build, still });
