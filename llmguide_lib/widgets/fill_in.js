@@ -18,9 +18,10 @@ const TEXTS = {
   blank: { en: "Blank {0}", zh: "空位 {0}" },
   was: { en: "Blank {0}, hidden: “{1}”", zh: "空位 {0}，遮住的是“{1}”" },
   into: {
-    en: "Blank {0} of {1}: what the model would put there. Choose a token to put it in.",
-    zh: "第 {0} 个空位（共 {1} 个）：模型认为这里是什么。点一个词元，把它填进去。",
+    en: "Blank {0} of {1}: what the model would put there.",
+    zh: "第 {0} 个空位（共 {1} 个）：模型认为这里是什么。",
   },
+  choose: { en: " Choose a token to put it in.", zh: "点一个词元，把它填进去。" },
   token: { en: "token", zh: "词元" },
   model: { en: "model", zh: "模型" },
   put: { en: "put in “{0}”", zh: "填入“{0}”" },
@@ -221,7 +222,7 @@ function showState(state, { say, about, parts }) {
   parts.guessed.textContent = guesses ? guessedSentence(guesses, say) : "";
   if (chosen < 0) return (parts.note.textContent = say("nothing"));
   const { listed, rank } = candidates(at(logits, chosen, about), original);
-  parts.table.title.textContent = say("into", blank + 1, blanks.length);
+  parts.table.title.textContent = say("into", blank + 1, blanks.length) + say("choose");
   const rows = listed.map(({ id, share }) => ({ id, shares: [share], marked: id === original }));
   parts.table.show(rows, ({ id }) => {
     const piece = visible(about.pieces[id]);

@@ -15,13 +15,14 @@ const TEXTS = {
   title: { en: "Logit lens and head switch", zh: "Logit lens（逐层读出）与注意力头开关" },
   text: { en: "Text", zh: "文本" },
   lens_after: {
-    en: "What would come after each token if the model ended at this row; choose a cell.",
-    zh: "如果模型到这一行就结束，它认为每个词元后面是什么；点一个格子看详情。",
+    en: "What would come after each token if the model ended at this row.",
+    zh: "如果模型到这一行就结束，它认为每个词元后面是什么。",
   },
   lens_at: {
-    en: "What would stand at each place if the model ended at this row; choose a cell. [MASK] in the text is a blank.",
-    zh: "如果模型到这一行就结束，它认为每个位置上是什么；点一个格子看详情。文本里的 [MASK] 是空位。",
+    en: "What would stand at each place if the model ended at this row. [MASK] in the text is a blank.",
+    zh: "如果模型到这一行就结束，它认为每个位置上是什么。文本里的 [MASK] 是空位。",
   },
+  choose: { en: " Choose a cell to see more of it.", zh: "点一个格子看详情。" },
   moved: { en: " Underlined: not what it is with all parts on.", zh: "有下划线的：与全部打开时不同。" },
   embedding: { en: "embedding", zh: "嵌入" },
   layer: { en: "layer {0}", zh: "第 {0} 层" },
