@@ -275,6 +275,11 @@ class KVCache:
             raise ValueError(f"context has {context.shape[1]} positions, the cache's {key.shape[2]}: reset it first")
         return tuple(kept.expand(len(context), -1, -1, -1) for kept in (key, value))
 
+    def kept(self, layer: int) -> tuple[Float[Tensor, "B G S K"], Float[Tensor, "B G S K"]]:
+        """Keys and values of all tokens so far in one layer."""
+        key, value = self._stored[layer]
+        return key[:, :, : self.length], value[:, :, : self.length]
+
     def select(self, rows: Int[Tensor, "N"]) -> None:
         """Keeps these texts, in this order; one may come more than once (beam search)."""
         self._stored = [pair and (pair[0][rows], pair[1][rows]) for pair in self._stored]

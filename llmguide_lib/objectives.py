@@ -31,16 +31,37 @@ class Batch(NamedTuple):
 
 
 def cross_entropy(model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
-    """Minus the log-probability of all targets together, in nats."""
+    """Minus the log-probability of all targets together, in nats.
+
+    Raises:
+        ValueError: targets are no int64 of the tokens' shape, or one is not among the model's tokens (looked at on the
+            CPU only, as with tokens).
+    """
     logits = model(batch.tokens, batch.mask)
-    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    _check_targets(batch.targets, logits.shape[:-1])
+    return _nats(logits.flatten(0, 1), batch.targets.flatten())
 
 
 def masked_cross_entropy(model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
     """The same for a model of which few positions are asked: the head, its largest part, runs at those only."""
+    states = model.hidden(batch.tokens, batch.mask)
+    _check_targets(batch.targets, states.shape[:-1])
     asked = batch.targets != IGNORED
-    states = model.hidden(batch.tokens, batch.mask)[asked]
-    return F.cross_entropy(model.scores(states), batch.targets[asked], reduction="sum")
+    return _nats(model.scores(states[asked]), batch.targets[asked])
+
+
+def _check_targets(targets: Tensor, shape: torch.Size) -> None:
+    if targets.dtype != torch.int64 or targets.shape != shape:
+        raise ValueError(f"targets {tuple(targets.shape)} {targets.dtype} must be int64 of shape {tuple(shape)}")
+
+
+def _nats(scores: Float[Tensor, "N V"], targets: Int[Tensor, "N"]) -> Float[Tensor, ""]:
+    if targets.device.type == "cpu" and not torch.compiler.is_compiling():
+        last = scores.shape[1] - 1
+        wrong = targets[(targets != IGNORED) & ((targets < 0) | (targets > last))]
+        if len(wrong):
+            raise ValueError(f"targets holds the id {wrong[0]}, ids go from 0 to vocab_size - 1 = {last}")
+    return F.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="sum")
 
 
 class Windows:

@@ -142,6 +142,18 @@ class DecoderBlock(nn.Module):
         return self.residual(x, lambda y: self.dropout(self.feed_forward(y)), self.norm3)
 
 
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """All blocks of a model, those of an encoder and a decoder inside it too.
+
+    Raises:
+        ValueError: it has none.
+    """
+    stacks = [module.blocks for module in model.modules() if isinstance(getattr(module, "blocks", None), nn.ModuleList)]
+    if not stacks:
+        raise ValueError(f"model ({type(model).__name__}) must have blocks, in a list of modules with this name")
+    return [block for stack in stacks for block in stack]
+
+
 class Encoder(nn.Module):
     """A stack of blocks and a last norm; ``nn.Identity()`` where there is none (post-norm)."""
 

@@ -15,6 +15,8 @@ from bookbuilder.site import launch_links, texts  # noqa: E402
 LANG = os.environ["BOOK_LANG"]
 BOOK = read_manifest(Path(os.environ["BOOK_ROOT"]))
 WORDS = texts(LANG)
+PUNCTUATION = tuple("，。；：、！？）」》,.;:!?)")
+SHORT = 30  # characters of a formula that fits on a line of a phone
 VIEW = 'type="application/vnd.jupyter.widget-view+json"'
 
 project = html_title = BOOK.title[LANG]
@@ -29,8 +31,11 @@ nb_code_prompt_show, nb_code_prompt_hide = WORDS["code_show"], WORDS["code_hide"
 myst_enable_extensions = ["dollarmath", "attrs_block"]  # attrs_block: anchors before headings
 # Prose is CommonMark: what else MyST would read into it means nothing there.
 myst_disable_syntax = ["myst_block_break", "myst_line_comment", "myst_role", "myst_target"]
-mathjax_path = "mathjax/tex-mml-chtml.js"
-mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load files that are not there
+mathjax_path = "mathjax/startup.js"  # and the parts that it is told to load: half of the size of the whole
+mathjax3_config = {
+    "loader": {"load": ["core", "input/tex", "output/chtml", "a11y/assistive-mml"]},
+    "options": {"enableMenu": False},  # the menu would load files that are not there
+}
 
 html_theme = "sphinx_book_theme"
 html_static_path = [os.environ["BOOK_STATIC"]]
@@ -59,6 +64,17 @@ def name_sections(app, doctree):
             section["classes"].remove(asked[0])
 
 
+def keep_punctuation(app, doctree):
+    """Keeps a short formula and the mark after it on one line: browsers may break between the two."""
+    for formula in list(doctree.findall(nodes.math)):
+        after = formula.next_node(descend=False, siblings=True)
+        if len(formula.astext()) <= SHORT and isinstance(after, nodes.Text) and after.startswith(PUNCTUATION):
+            parent = formula.parent
+            kept = nodes.inline("", "", formula.deepcopy(), nodes.Text(after[0]), classes=["keep"])
+            parent.replace(after, nodes.Text(after[1:]))
+            parent.replace(formula, kept)
+
+
 def complete_page(app, pagename, templatename, context, doctree):
     """Tells the templates which notebook a page is, and loads the explorers only where there are some."""
     slug, _, kind = pagename.partition("/")
@@ -75,4 +91,5 @@ def setup(app):
     """Connects the above, and leaves out Sphinx's own search, which does not know Chinese words."""
     app.connect("builder-inited", lambda app: setattr(app.builder, "search", False))
     app.connect("doctree-read", name_sections, priority=400)  # before the table of contents is collected
+    app.connect("doctree-read", keep_punctuation)
     app.connect("html-page-context", complete_page)

@@ -37,9 +37,9 @@ def browser():
 
 
 @contextmanager
-def clean_page(browser):
-    """A page on which nothing may go wrong."""
-    made = browser.new_page(viewport={"width": 900, "height": 1000})
+def clean_page(browser, width=900):
+    """A page on which nothing may go wrong, for as many tests as its fixture serves."""
+    made = browser.new_page(viewport={"width": width, "height": 1000})
     wrong = []
     made.on("pageerror", lambda error: wrong.append(str(error)))
     made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)

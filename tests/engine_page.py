@@ -10,7 +10,9 @@ from llmguide_lib.widgets import explorer
 
 ADDRESS = "http://engine.test/"  # served from the files below; a page over plain http, where browsers hash nothing
 FOLDER = Path(explorer.__file__).parent
-MODULES = "bpe connection families generate hooks lens model refusals sample sha256 weights".split()
+MODULES = (
+    "attending beam bpe connection families generate hooks lens model numbers refusals sample sha256 weights".split()
+)
 PRELUDE = """async (names) => {
   window.engine = {};
   for (const name of names) Object.assign(engine, await import(`./${name}.js`));
@@ -43,7 +45,7 @@ def engine_page(browser):
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.route(f"{ADDRESS}**", _serve)
     page.goto(ADDRESS)
-    page.evaluate(PRELUDE, list(MODULES))
+    page.evaluate(PRELUDE, MODULES)
     yield page
     page.close()
     assert wrong == []

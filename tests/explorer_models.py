@@ -1,8 +1,7 @@
 """Small random models for tests of explorers, with a tokenizer: what arrives in the page is exactly what Python has."""
 
-import unicodedata
-
 import torch
+from explorer_page import visible
 from hard_texts import HARD
 
 from llmguide_lib.models import Llama, LlamaConfig, ModernBERT, ModernBERTConfig
@@ -13,7 +12,6 @@ END, MASK = "<|endoftext|>", "<|mask|>"
 TOKENIZER = BPETokenizer.train(HARD.values(), 700, [END, MASK])
 MASK_ID = TOKENIZER.token_to_id(MASK)
 SIZES = {"vocab_size": 710, "max_seq_len": 64, "d_model": 24, "num_heads": 4, "num_layers": 2, "d_ff": 40}
-SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 TEXT = "the row of 注意"
 
 
@@ -38,11 +36,9 @@ def _exact(model, seed):
     return model
 
 
-def visible(id):
-    """A token as explorers write it."""
-    piece = spelled(TOKENIZER, id) if id < TOKENIZER.vocab_size else f"#{id}"
-    hidden = {one: f"⟨U+{ord(one):04X}⟩" for one in piece if unicodedata.category(one)[0] in "CZ"}
-    return "".join((hidden | SIGNS).get(one, one) for one in piece)
+def seen(*ids):
+    """Tokens as explorers write them; a model has some that its tokenizer does not know."""
+    return visible("".join(spelled(TOKENIZER, id) if id < TOKENIZER.vocab_size else f"#{id}" for id in ids))
 
 
 def percent(share):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import unicodedata
 from pathlib import Path
 
 from llmguide_lib.widgets import explorer as module
@@ -139,3 +140,33 @@ def _stored_page(explorers, lang, theme):
         f'<script type="application/vnd.jupyter.widget-state+json">{stored}</script>'
         '<script type="module" src="../_static/explorers.js"></script></body></html>'
     )
+
+
+def press_start(page):
+    """Starts the first explorer of the page that is not yet started, in whatever language."""
+    boxes = page.locator("textarea").count()
+    page.locator(".llm-start button").first.click()
+    page.wait_for_function("n => document.querySelectorAll('textarea').length > n", arg=boxes)
+
+
+def type_text(page, text):
+    """What the reader types, half characters too, which Playwright itself does not send."""
+    code = """(text) => {
+      const box = document.querySelector("textarea");
+      box.value = text;
+      box.dispatchEvent(new Event("input"));
+    }"""
+    page.evaluate(f"() => ({code})({json.dumps(text)})")
+
+
+def visible(piece):
+    """How explorers write a token, so that all of it can be seen."""
+    signs = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
+    hidden = (one if unicodedata.category(one)[0] not in "CZ" else f"⟨U+{ord(one):04X}⟩" for one in piece)
+    return "".join(signs.get(one, shown) for one, shown in zip(piece, hidden, strict=True))
+
+
+def complaint(page):
+    """The sentence that says what is wrong, as soon as there is one."""
+    page.wait_for_function("document.querySelector('[role=alert]').textContent")
+    return page.get_by_role("alert").first.inner_text()

@@ -26,7 +26,6 @@ guide = ["1", "2.1"]
 claims = ["2.1a"]
 objectives.en = ["add"]
 objectives.zh = ["做加法"]
-uses = ["runtime"]
 seconds = 30
 exercise_seconds = 30
 points = 2
@@ -117,7 +116,7 @@ def write_sample_book(root: Path) -> Path:
     (root / "llmguide_lib").mkdir()
     for path, text in (
         (root / "book.toml", MANIFEST),
-        (root / "llmguide_lib" / "runtime.py", "seconds = 1\n"),
+        (root / "llmguide_lib" / "notebook.py", "seconds = 1\n"),
         (chapter / "lesson.py", LESSON),
         (chapter / "exercises.py", EXERCISES),
     ):

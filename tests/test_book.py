@@ -240,6 +240,7 @@ MISTAKES = [
     ("lesson", 'decide("2.1a"', 'decide("2.1b"', r"lesson.py:29: a claim without its verdict"),
     ("lesson", ' role="caption"', "", r"lesson.py:18: a picture or explorer without caption"),
     ("lesson", 'tags=["free"]', 'tags=["fee"]', r"lesson.py:18: unknown tag 'fee'"),
+    ("lesson", "print(total)", "print(total", r"lesson.py:\d+: not Python: '\(' was never closed, in line \d"),
     ("lesson", "print(total)", "print(total, '/home/someone')", r"lesson.en.ipynb:1: its code differs"),
     ("exercises", "3. Write", "   Write", r"2 hints; write a numbered list of exactly three"),
     ("exercises", "points=2", "points=3", r"3 points, book.toml says 2"),
@@ -299,8 +300,24 @@ def test_check_finds_an_altered_or_lost_output(book):
 
 
 def test_check_warns_when_the_library_changed(book):
-    edit(book / "llmguide_lib/runtime.py", "1", "2")
-    assert "(runtime) changed since" in str(check(read_manifest(book))[1][0])
+    edit(book / "llmguide_lib/notebook.py", "1", "2")
+    assert "(notebook) changed since" in str(check(read_manifest(book))[1][0])
+
+
+def test_a_finished_chapter_without_its_exercises_is_named(book):
+    (book / EXERCISES).unlink()
+    assert any("exercises.py:1: missing; write it, or set" in problem for problem in problems(book))
+
+
+def test_a_draft_is_checked_as_far_as_it_stands(book):
+    edit(book / "book.toml", 'status = "finished"', 'status = "draft"')
+    (book / EXERCISES).unlink()
+    for notebook in book.rglob("*.ipynb"):
+        notebook.unlink()
+    list(readme.update(read_manifest(book)))
+    assert problems(book) == []
+    edit(book / LESSON, "assert 0 <= guess < 1", "guess = 1")
+    assert any("measured, but not asserted" in problem for problem in problems(book))
 
 
 def test_accept_renews_the_hash_and_shows_both_texts(book):

@@ -11,7 +11,9 @@ import torch
 from engine_page import as_text, engine_page, keep_model, tensor
 from hard_texts import HARD
 
-from llmguide_lib.generation import Greedy, MinP, StopTokens, Temperature, TopK, TopP, generate
+from llmguide_lib import course
+from llmguide_lib.attention import attention, causal_mask, sliding_window_mask
+from llmguide_lib.generation import Greedy, MinP, StopTokens, Temperature, TopK, TopP, beam_search, generate
 from llmguide_lib.models import GPT, GPTConfig, Llama, LlamaConfig, ModernBERT, ModernBERTConfig
 from llmguide_lib.positions import RopeScaling
 from llmguide_lib.runs.recipes import RECIPES
@@ -440,6 +442,129 @@ def test_a_silent_head_stays_silent_while_a_text_is_generated(site):
     assert found == generate(model, prompt, 20)[0, 4:].tolist() != plain
 
 
+# -- attention changed ------------------------------------------------------------------------------------------------
+
+
+def attends(model, allow, temperature, layer):
+    """The model in PyTorch with another mask and temperature: ``allow`` gets the trained mask, (T, S) or None."""
+
+    def core(query, key, value, mask=None, *, bias=None, dropout=0.0):
+        size = query.shape[-2]
+        trained = causal_mask(size) if isinstance(model, Llama) else mask
+        allowed = allow(torch.ones(size, size, dtype=torch.bool) if trained is None else trained)
+        return attention(query, key, value, allowed, bias=bias, scale=query.shape[-1] ** -0.5 / temperature)
+
+    for place, block in enumerate(model.blocks):
+        if layer in (None, place):
+            block.attention.core = core
+    return model
+
+
+MASKS = {
+    "trained": lambda trained: trained,
+    "everything": torch.ones_like,
+    "past": lambda trained: trained & causal_mask(trained.shape[-1]),
+    "near": lambda trained: trained & sliding_window_mask(trained.shape[-1], 3),
+}
+
+
+@pytest.mark.parametrize("name", ["grouped, wide heads", "modernbert"])
+@pytest.mark.parametrize("mask", MASKS)
+def test_another_mask_and_temperature_are_what_pytorch_makes_of_them(site, name, mask):
+    tokens = some_tokens(made(name), 11)
+    for temperature, layer in ((1, None), (0.4, 1), (3.0, None)):
+        keep_model(site, pack_weights(made(name)))
+        given = {"mask": mask, "window": 3, "temperature": temperature, "layer": layer}
+        site.evaluate("(given) => void (engine.model = engine.attending(engine.model, given))", given)
+        changed = attends(made(name), MASKS[mask], temperature, layer)
+        assert_equal(site, changed, tokens)
+    assert (changed(tokens) - made(name)(tokens)).abs().max() > 1e-2
+
+
+# -- beam search ------------------------------------------------------------------------------------------------------
+
+SEARCH = """([ids, request]) => {
+  const levels = [...engine.beamSearch(engine.model, ids, request)];
+  return { levels, best: levels.at(-1).found[0], greedy: engine.greedyText(engine.model, ids, request) };
+}"""
+
+
+def searched(site, tokens, num_beams, max_new_tokens, length_penalty, end_id):
+    request = {"numBeams": num_beams, "maxNewTokens": max_new_tokens, "lengthPenalty": length_penalty, "endId": end_id}
+    return site.evaluate(SEARCH, [tokens[0].tolist(), request])
+
+
+def frequent_end(model, tokens):
+    """A token among the likely ones, so that texts end at different lengths."""
+    return int(model(tokens)[0, -1].topk(3).indices[2])
+
+
+def test_beam_search_is_the_librarys(site):
+    ended = set()
+    for name in ("grouped, wide heads", "qwen2"):
+        model = made(name)
+        keep_model(site, pack_weights(model))
+        for seed in range(3):
+            tokens = torch.randint(67, (1, 5), generator=torch.Generator().manual_seed(seed))
+            for num_beams, length_penalty, end in ((1, 1.0, True), (2, 0.0, True), (4, 0.7, False), (5, 2.0, True)):
+                end_id = frequent_end(model, tokens) if end else None
+                options = {"num_beams": num_beams, "length_penalty": length_penalty, "end_id": end_id}
+                text, score = beam_search(model, tokens, 9, **options)
+                found = searched(site, tokens, num_beams, 9, length_penalty, end_id)["best"]
+                assert found["ids"] == text[5:].tolist()
+                assert found["score"] == pytest.approx(score, abs=1e-4)
+                ended.add((found["ended"], len(found["ids"]) < 9))
+    assert ended >= {(True, True), (False, False)}
+
+
+def test_so_it_is_with_the_course_model(site, unchecked):
+    model, tokenizer = course.load("gpt")
+    keep_model(site, pack_weights(model))  # float16, as it is shipped
+    tokens = torch.tensor([tokenizer.encode("Return a new array")])
+    for num_beams, end in ((4, "."), (3, "<|endoftext|>")):
+        end_id = tokenizer.encode(end, "all")[0]
+        text, score = beam_search(model, tokens, 10, num_beams=num_beams, length_penalty=0.8, end_id=end_id)
+        found = searched(site, tokens, num_beams, 10, 0.8, end_id)["best"]
+        assert found["ids"] == text[tokens.shape[1] :].tolist()
+        assert found["score"] == pytest.approx(score, abs=1e-4)
+
+
+@torch.no_grad()
+def test_every_candidate_of_the_tree_has_its_own_path_and_sum(site):
+    model = made("llama")
+    keep_model(site, pack_weights(model))
+    tokens = some_tokens(model, 4)
+    tree = searched(site, tokens, 3, 5, 1.0, frequent_end(model, tokens))
+    texts = [[([], 0.0)]]
+    for place, step in enumerate(tree["levels"]):
+        level, before = step["level"], texts[-1]
+        assert len(level) == 6 and [one["sum"] for one in level] == sorted((one["sum"] for one in level), reverse=True)
+        assert sum(one["fate"] == "kept" for one in level) == 3
+        texts.append([])
+        for one in level:
+            assert place == 0 or tree["levels"][place - 1]["level"][one["parent"]]["fate"] == "kept"
+            ids, total = before[one["parent"] if place else 0]
+            logits = model(torch.cat([tokens, torch.tensor([ids], dtype=torch.long)], dim=1))[0, -1]
+            share = logits.log_softmax(dim=-1)[one["id"]].item()
+            assert one["logProbability"] == pytest.approx(share, abs=1e-4)
+            assert one["sum"] == pytest.approx(total + share, abs=1e-4)
+            texts[-1].append(([*ids, one["id"]], one["sum"]))
+    for text in tree["levels"][-1]["found"]:
+        assert texts[len(text["path"])][text["path"][-1]] == (text["ids"], text["sum"])
+
+
+@torch.no_grad()
+def test_the_greedy_text_has_the_sum_of_its_log_probabilities(site):
+    model = made("llama")
+    keep_model(site, pack_weights(model))
+    tokens = some_tokens(model, 4)
+    found = searched(site, tokens, 2, 6, 0.5, None)["greedy"]
+    text = generate(model, tokens, 6, sampler=Greedy())
+    assert found["ids"] == text[0, 4:].tolist()
+    total = sum(model(text)[0].log_softmax(dim=-1)[t, text[0, t + 1]].item() for t in range(3, 9))
+    assert found["sum"] == pytest.approx(total, abs=1e-4) and found["score"] == pytest.approx(total / 6**0.5, abs=1e-4)
+
+
 MODEL_REFUSALS = {
     "nothing": ("empty", "engine.hiddenStates(engine.model, [])", "There is no text yet"),
     "long": (
@@ -463,6 +588,30 @@ MODEL_REFUSALS = {
         "engine.hiddenStates(engine.model, [1], { hooks: engine.intervention("
         "{ kind: 'replace', place: 'final', position: 0, values: [1] }, engine.model) })",
         "values.length is 1, it must be 24",
+    ),
+    "mask": ("unknown", "engine.attending(engine.model, { mask: 'x' })", "x is unknown; known are trained, everything"),
+    "window": ("range", "engine.attending(engine.model, { window: 0 })", "window is 0, it must be 1, 2, …"),
+    "temperature": ("range", "engine.attending(engine.model, { temperature: 0 })", "temperature is 0, it must be > 0"),
+    "one layer": ("range", "engine.attending(engine.model, { layer: 3 })", "layer is 3, it must be 0 … 2"),
+    "beams": (
+        "range",
+        "engine.beamSearch(engine.model, [1], { numBeams: 0, maxNewTokens: 2 }).next()",
+        "numBeams is 0, it must be 1, 2, …",
+    ),
+    "no length": (
+        "range",
+        "engine.beamSearch(engine.model, [1], { numBeams: 1, maxNewTokens: 0.5 }).next()",
+        "maxNewTokens is 0.5",
+    ),
+    "penalty": (
+        "range",
+        "engine.beamSearch(engine.model, [1], { numBeams: 1, maxNewTokens: 1, lengthPenalty: NaN }).next()",
+        "lengthPenalty is NaN",
+    ),
+    "room": (
+        "room",
+        "engine.beamSearch(engine.model, Array(20).fill(1), { numBeams: 1, maxNewTokens: 5 }).next()",
+        "20 tokens of text and 5 new ones are more than the 24 that the model reads",
     ),
     "kind": ("unknown", "engine.intervention({ kind: 'x' }, engine.model)", "x is unknown; known are head, layer, rep"),
     "place": ("unknown", "engine.capture(['x'])", "x is unknown; known are embedding, weights"),
@@ -488,6 +637,7 @@ def test_an_encoder_neither_continues_a_text_nor_has_a_cache(site):
     keep_model(site, pack_weights(made("modernbert")))
     for code in (
         "[...engine.continuation(engine.model, [1], {})]",
+        "engine.beamSearch(engine.model, [1], { numBeams: 1, maxNewTokens: 1 }).next()",
         "engine.hiddenStates(engine.model, [1], { cache: new engine.Cache(engine.model, 4) })",
     ):
         assert site.evaluate(f"() => refusal(() => {code})")[0] == "bothWays"
@@ -580,7 +730,8 @@ def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
     model = speaking(vocab_size=701)  # one more than the tokenizer has
     about = started(site, how, model)
     assert about == {
-        "family": "Llama", "maxSeqLen": 64, "numHeads": 4, "numLayers": 3, "special": TOKENIZER.special_tokens,
+        "family": "Llama", "maxSeqLen": 64, "numHeads": 4, "numLayers": 3, "causal": True,
+        "special": TOKENIZER.special_tokens, "rules": len(TOKENIZER.merges),
     }  # fmt: skip
     code = """async () => {
       const tokens = [];
@@ -588,7 +739,8 @@ def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
       const request = { text: "注意 me", maxNewTokens: 30, sampling };
       const { result } = link.ask("generate", request, (one) => tokens.push(one));
       const plain = (list) => list.map((one) => Array.from(one));
-      const inside = await link.ask("forward", { text: "注意 me", places: ["weights"], lens: true }).result;
+      const inside = await link.ask("forward", { text: "注意 me", places: ["block", "weights"] }).result;
+      const said = inside.found.block.map(({ values }) => link.ask("say", { states: values }).result);
       return {
         encoded: await link.ask("encode", { text: "注意 me" }).result,
         decoded: await link.ask("decode", { ids: [1, 2, 3] }).result,
@@ -596,7 +748,7 @@ def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
         made: await result,
         tokens,
         logits: Array.from(inside.logits),
-        layers: plain(inside.layers),
+        layers: (await Promise.all(said)).map(({ logits }) => Array.from(logits)),
         weights: plain(inside.found.weights.map(({ values }) => values)),
       };
     }"""
@@ -632,6 +784,20 @@ def test_a_text_can_be_stopped_in_the_middle_while_another_goes_on(site):
     }"""
     first, second = site.evaluate(code)
     assert 5 <= first < 200 and second == 40
+
+
+def test_a_search_can_be_stopped_in_the_middle(site):
+    started(site, "joined", speaking(max_seq_len=2000))
+    code = """async () => {
+      const levels = [];
+      const search = link.ask("beams", { text: "a", numBeams: 2, maxNewTokens: 60 }, (level) => {
+        if (levels.push(level) === 4) link.stop(search.id);
+      });
+      const { greedy } = await search.result;
+      return [levels.length, greedy.ids.length, levels.at(-1).found[0].ids.length];
+    }"""
+    levels, greedy, length = site.evaluate(code)
+    assert 4 <= levels < 60 and greedy == 60 and length == levels
 
 
 def test_a_head_is_switched_off_and_a_state_replaced_by_message(site):
@@ -673,6 +839,25 @@ def test_a_worker_refuses_with_a_sentence_and_goes_on(site, key):
     found = site.evaluate(f"() => refusal(() => {WORKER_REFUSALS[key]}.result)")
     assert found[0] == key and found[1] and found[2]
     assert site.evaluate("async () => (await link.ask('encode', { text: 'a' }).result).ids") == TOKENIZER.encode("a")
+
+
+def test_without_weights_there_is_a_tokenizer_and_no_model(site):
+    code = """async ([source, tokenizer]) => {
+      const other = engine.connect(engine.workerFrom(source));
+      const about = await other.ask("load", { weights: new Uint8Array(), tokenizer }).result;
+      const { pieces } = await other.ask("vocabulary").result;
+      const refused = [];
+      for (const job of ["forward", "generate", "beams"]) {
+        refused.push((await refusal(() => other.ask(job, { text: "a" }).result))[0]);
+      }
+      const wide = (await refusal(() => other.ask("cut", { text: "🙂".repeat(2001) }).result))[1];
+      other.end();
+      return { about, pieces: pieces.length, refused, wide };
+    }"""
+    found = site.evaluate(code, [bundle("engine.worker"), tokenizer_json()])
+    assert found["about"] == {"special": TOKENIZER.special_tokens, "rules": len(TOKENIZER.merges)}
+    assert found["pieces"] == 700 and found["refused"] == ["unloaded"] * 3
+    assert found["wide"] == "The text has 2001 characters; at most 2000 are cut here. Shorten it."
 
 
 def test_two_engines_on_a_page_and_one_that_was_ended(site):

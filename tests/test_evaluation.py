@@ -205,6 +205,12 @@ def test_measures_of_classes_by_hand():
     assert f1(*yes, "binary") == pytest.approx(2 * 2 / (3 + 3))
 
 
+def test_micro_f1_is_the_accuracy_in_single_precision_too():
+    torch.set_default_dtype(torch.float32)
+    predicted, true = torch.tensor([0, 1, 1]), torch.tensor([0, 0, 0])
+    assert f1(predicted, true, "micro") == accuracy(predicted, true) == 1 / 3
+
+
 def test_classes_that_do_not_occur_do_not_count():
     assert f1(torch.tensor([0, 4]), torch.tensor([0, 4])) == 1
     assert f1(torch.tensor([0, 0]), torch.tensor([0, 0]), "binary") == 0

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from llmguide_lib.corpora import HUB_DATASETS, Pair, hub_examples
-from llmguide_lib.corpora.tasks import Classified, Summary
+from llmguide_lib.tasks import HUB_DATASETS, Pair, hub_examples
+from llmguide_lib.tasks.views import Classified, Summary
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = [
@@ -161,7 +161,7 @@ def asked_for(code, home, endpoint):
     environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    command = [sys.executable, "-W", "ignore", "-c", f"from llmguide_lib.corpora import *\n{code}"]
+    command = [sys.executable, "-W", "ignore", "-c", f"from llmguide_lib.tasks import *\n{code}"]
     return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", cwd=home)
 
 

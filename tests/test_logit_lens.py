@@ -6,8 +6,8 @@ import pytest
 import torch
 from browser import clean_page, violations
 from engine_page import engine_page, keep_model, tensor
-from explorer_models import MASK, SIZES, TEXT, TOKENIZER, about, decoder, encoder, visible
-from explorer_page import answers, mount, state_of, visit_site
+from explorer_models import MASK, SIZES, TEXT, TOKENIZER, about, decoder, encoder, seen
+from explorer_page import answers, complaint, mount, press_start, state_of, type_text, visit_site
 
 from llmguide_lib import course
 from llmguide_lib.notebook import start
@@ -55,9 +55,8 @@ def lens(text=TEXT, model=MODEL, **settings):
     return LogitLensExplorer(model, TOKENIZER, text, **settings)
 
 
-def begin(page, lang="en"):
-    page.get_by_role("button", name={"en": "Start the model", "zh": "启动模型"}[lang]).first.click()
-    page.locator("textarea").first.wait_for()
+def begin(page):
+    press_start(page)
     page.locator(".llm-cells td .llm-chosen").first.wait_for()
 
 
@@ -65,7 +64,6 @@ def begin(page, lang="en"):
 def running(browser):
     """One page for the tests that type a text of their own."""
     with clean_page(browser) as page:
-        page.set_default_timeout(8000)
         mount(page, lens())
         begin(page)
         yield page
@@ -192,8 +190,8 @@ def test_every_cell_says_what_its_layer_would_say(running):
         for place, logits in enumerate(said):
             share = logits.double().softmax(dim=-1).max().item()
             one = cell(running, row, place)
-            assert one.inner_text() == visible(int(logits.argmax())) and about(one.get_attribute("title"), share)
-            assert f"after “{visible(IDS[place])}”" in one.get_attribute("aria-label")
+            assert one.inner_text() == seen(int(logits.argmax())) and about(one.get_attribute("title"), share)
+            assert f"after “{seen(IDS[place])}”" in one.get_attribute("aria-label")
     rows = running.locator(".llm-cells").first.locator("tbody th").all_inner_texts()
     assert rows == ["embedding", "layer 0", "layer 1: answer"]
 
@@ -209,7 +207,7 @@ def test_a_cell_shows_its_candidates_and_the_token_that_really_comes_next(runnin
         )
         assert_shows(running, ours[row, place])
         real = [token for token, _ in shown(running) if "comes next" in token]
-        assert real == ([f"{visible(IDS[place + 1])} (comes next in the text)"] if place + 1 < len(IDS) else [])
+        assert real == ([f"{seen(IDS[place + 1])} (comes next in the text)"] if place + 1 < len(IDS) else [])
 
 
 def test_a_head_that_is_switched_off_changes_the_prediction_as_in_pytorch(running):
@@ -224,7 +222,7 @@ def test_a_head_that_is_switched_off_changes_the_prediction_as_in_pytorch(runnin
         watched = int(before.argmax())
         change = (after.log_softmax(dim=-1) - before.log_softmax(dim=-1))[watched].item()
         note = running.locator(".llm-note[role=status]").inner_text()
-        assert note.startswith(f"“{visible(watched)}”: from ")
+        assert note.startswith(f"“{seen(watched)}”: from ")
         assert number(re.search(r"by (\S+) nats", note)[1]) == pytest.approx(change, abs=0.006)
     assert running.evaluate("model.get('off')") == [[0, 2], [1, FEED_FORWARD], [1, 0]]
     ours, plain = without(MODEL, IDS, off), lens_of(MODEL, IDS)
@@ -249,9 +247,9 @@ def test_a_followed_token_is_the_one_that_is_told_about(running):
     typed(running)
     before = lens_of(MODEL, IDS)[-1, -1]
     id = before.argsort(descending=True)[4].item()
-    running.get_by_role("button", name=f"follow “{visible(id)}”", exact=True).press("Enter")
+    running.get_by_role("button", name=f"follow “{seen(id)}”", exact=True).press("Enter")
     told = running.locator(".llm-note[role=status]").inner_text()
-    assert told.startswith(f"“{visible(id)}” has ")
+    assert told.startswith(f"“{seen(id)}” has ")
     assert running.evaluate("document.activeElement.ariaPressed") == "true"  # the keyboard stays where it was
     value = before.log_softmax(dim=-1)[id].item()
     assert number(re.search(r"of (\S+) nats", told)[1]) == pytest.approx(value, abs=0.006)
@@ -271,7 +269,7 @@ def test_every_part_is_measured_by_itself(running):
         for text, part in zip(row.all_inner_texts(), PARTS, strict=True):
             change = without(MODEL, IDS, [(layer, part)])[-1, 2].log_softmax(dim=-1)[id] - before[id]
             assert number(text) == pytest.approx(change.item(), abs=0.006)
-    assert f"“{visible(id)}” after “{visible(IDS[2])}”" in running.locator(".llm-note").last.inner_text()
+    assert f"“{seen(id)}” after “{seen(IDS[2])}”" in running.locator(".llm-note").last.inner_text()
     choose(running, LAYERS, 3)  # another question: what was measured is no answer to it
     running.wait_for_function("document.querySelectorAll('.llm-cells tbody')[1].rows[0].cells[1].textContent === 'on'")
 
@@ -320,14 +318,12 @@ def test_arrow_keys_walk_the_cells_and_the_switches_and_enter_acts(running):
     [
         ("", "There is no text yet"),
         ("a b c d " * 40, "the model reads at most 64. Shorten it."),
-        ("ab\\ud800c", "Character 3 of the text is half a character"),
+        ("ab\ud800c", "Character 3 of the text is half a character"),
     ],
 )
 def test_bad_text_has_a_sentence_and_good_text_helps(running, text, sentence):
-    code = """const box = document.querySelector("textarea"); box.dispatchEvent(new Event("input"))"""
-    running.evaluate(f"() => {{ document.querySelector('textarea').value = '{text}'; {code}; }}")
-    running.wait_for_function("document.querySelector('[role=alert]').textContent")
-    assert sentence in running.get_by_role("alert").inner_text()
+    type_text(running, text)
+    assert sentence in complaint(running)
     assert not running.locator(".llm-cells").first.is_visible()
     typed(running)
     assert running.get_by_role("alert").inner_text() == "" and cell(running, 0, 0).is_visible()
@@ -347,7 +343,7 @@ def test_an_encoder_says_what_stands_at_each_place(page):
     assert not [token for token, _ in shown(page) if "stands in the text" in token]
     choose(page, LAYERS, 0)
     page.wait_for_function("!document.querySelector('.llm-bars caption').textContent.includes('[MASK]')")
-    assert [token.split(" ")[0] for token, _ in shown(page) if "stands in the text" in token] == [visible(ids[0])]
+    assert [token.split(" ")[0] for token, _ in shown(page) if "stands in the text" in token] == [seen(ids[0])]
     before = ours[-1, 0]
     switch(page, 1, 2)
     assert_shows(page, before, without(model, ids, [(1, 2)])[-1, 0])
@@ -384,9 +380,9 @@ def test_axe_finds_nothing_and_nothing_is_asked_before_the_start(page, lang, the
     assert asked == [] and violations(page) == []
     ours = lens_of(MODEL, IDS)[..., : TOKENIZER.vocab_size].argmax(dim=-1)
     for row, place in ((0, 0), (1, 2), (2, 1)):
-        assert cell(page, row, place).inner_text() == visible(int(ours[row, place]))
+        assert cell(page, row, place).inner_text() == seen(int(ours[row, place]))
         assert cell(page, row, place).is_disabled()
-    begin(page, lang)
+    begin(page)
     page.get_by_role("button", name={"en": "Measure every", "zh": "逐个测量"}[lang]).click()
     page.locator(".llm-cells").nth(1).locator("td button").filter(has_text=re.compile(r"\d")).nth(3).wait_for()
     assert asked == ["start"] and violations(page) == []
@@ -403,13 +399,13 @@ def test_the_course_model_runs_on_the_website_at_the_width_of_a_phone(page, tmp_
     assert stored.course == "gpt" and not [path for path in asked if "models/" in path]
     assert len(str(state_of(stored))) < 5000
     before = page.locator(".llm-cells tbody tr").last.locator("td").all_inner_texts()
-    begin(page, "zh")
+    begin(page)
     after = page.locator(".llm-cells").first.locator("tbody tr").last.locator("td").all_inner_texts()
     assert len(before) == len(after) and before[-1] == after[-1]  # int8 may turn a close race elsewhere
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and violations(page) == []
     inside = """() => {
       const box = (one) => document.querySelector(one).getBoundingClientRect();
-      const [cell, frame] = [".llm-chosen", ".llm-scroll"].map(box);
+      const [cell, frame] = [".llm-chosen", ".llm-wide"].map(box);
       return cell.left >= frame.left && cell.right <= frame.right + 1;
     }"""
     assert page.evaluate(inside)

@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
+import gzip
 import re
 import sys
 import threading
 from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
 from browser import violations
@@ -214,7 +215,7 @@ def test_the_download_is_the_notebook_of_the_language(page):
 
 
 def check_explorers(page):
-    """Every explorer of the page is alive: moving its first slider, once it runs, changes its picture."""
+    """Every explorer of the page is alive: its text box or, without one, its first slider changes what it shows."""
     expected = page.evaluate(
         """() => {
             const states = [...document.querySelectorAll('script[type="application/vnd.jupyter.widget-state+json"]')];
@@ -229,11 +230,16 @@ def check_explorers(page):
     for explorer in explorers.all():
         for starting in explorer.locator(".llm-start button").all():
             starting.click()
-            explorer.locator(".llm-chips button:not(:disabled)").first.wait_for()
-        picture = explorer.locator("svg, table").first
-        before = picture.inner_html()
-        explorer.locator("input[type=range]").first.press("ArrowLeft")
-        assert picture.inner_html() != before
+            explorer.locator("textarea").wait_for()
+            explorer.locator("svg, table, .llm-chips button").locator("visible=true").first.wait_for()
+        before = explorer.inner_html()
+        moved = explorer.locator("textarea, input[type=range]").first
+        if moved.get_attribute("type") == "range":
+            moved.press("ArrowLeft")
+        else:
+            moved.fill("a list of")
+        given = [explorer.element_handle(), before]
+        page.wait_for_function("([explorer, before]) => explorer.innerHTML !== before", arg=given)
     return expected
 
 
@@ -305,6 +311,26 @@ def test_the_chinese_edition_names_everything_in_chinese(html):
             named = re.findall(r'\s(?:title|aria-label|placeholder)="([^"]*)"', text)
             foreign = [name for name in named if re.search("[A-Za-z]", name) and not re.search("[\u4e00-\u9fff]", name)]
             assert named and foreign == []
+
+
+def test_a_short_formula_and_the_mark_after_it_stay_on_one_line(html):
+    text = (html / "zh/03_attention/lesson.html").read_text(encoding="utf-8")
+    formulas = re.findall(r'(<span class="keep">)?<span class="math[^>]*>(.*?)</span>(.?)', text)
+    loose = [formula for kept, formula, after in formulas if after in tuple("，。；：、") and not kept]
+    assert len([kept for kept, *_ in formulas if kept]) > 10 and all(len(formula) > 30 for formula in loose)
+
+
+def test_a_page_without_its_explorers_weighs_little(page, html):
+    """Explorers cost nothing until started: what a page loads by itself, compressed as web servers send it."""
+    loaded = []
+    page.on("response", lambda answer: loaded.append(html / urlsplit(answer.url).path.lstrip("/")))
+    for path, formulas in (("en/index.html", False), ("zh/03_attention/lesson.html", True)):
+        loaded.clear()
+        page.goto(path)
+        if formulas:
+            page.wait_for_selector("mjx-container")
+        page.wait_for_load_state("networkidle")
+        assert 100_000 < sum(len(gzip.compress(file.read_bytes())) for file in loaded) <= 1_000_000, path
 
 
 def test_what_answers_a_prediction_is_folded():

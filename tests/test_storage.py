@@ -55,6 +55,16 @@ def test_where_nothing_can_be_written_it_is_made_in_memory(tokenizer, tmp_path, 
     assert token_row(TEXTS, tokenizer).tolist() == expected
 
 
+@pytest.mark.parametrize("kept", [0, 5, 30, -10, -8, -2, -1])
+def test_a_file_that_was_cut_off_is_made_again(kept, tokenizer, tmp_path):
+    expected = token_row(TEXTS, tokenizer).tolist()
+    (path,) = (tmp_path / "cache").iterdir()
+    whole = path.read_bytes()
+    path.unlink()  # pages of the old file may still be mapped
+    path.write_bytes(whole[:kept])
+    assert token_row(TEXTS, tokenizer).tolist() == expected and path.read_bytes() == whole
+
+
 def test_several_processes_may_make_it_at_once(tokenizer, tmp_path):
     code = (
         "from llmguide_lib.corpora.storage import token_row; from llmguide_lib.tokenizers import BPETokenizer\n"

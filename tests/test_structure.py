@@ -15,7 +15,7 @@ FLOORS = {
     1: "transformer corpora checkpoint",
     2: "models training",
     3: "generation evaluation alignment huggingface course runs",
-    4: "notebook checks widgets",
+    4: "tasks notebook checks widgets",
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(LIBRARY.rglob("*.py"))}

@@ -10,31 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from llmguide_lib.corpora import (
-    OBJECT_KINDS,
-    SPLITS,
-    arithmetic,
-    consecutive_sentences,
-    copying,
-    documentation,
-    documents,
-    function_summaries,
-    installation,
-    kind_of_object,
-    parameter_extraction,
-    records,
-    retrieval_questions,
-    splits,
-    tasks,
-    topics,
-    which_library,
-    without_names,
-)
+from llmguide_lib.corpora import OBJECT_KINDS, SPLITS, documentation, documents, installation, records, splits, topics
 from llmguide_lib.corpora.cache import CACHE_VARIABLE
 from llmguide_lib.corpora.documents import Document
 from llmguide_lib.corpora.prose import clean, sentences
 from llmguide_lib.corpora.records import Record
-from llmguide_lib.corpora.tasks import TASK_KINDS, Classified, Question, Summary
+from llmguide_lib.tasks import (
+    arithmetic,
+    consecutive_sentences,
+    copying,
+    function_summaries,
+    kind_of_object,
+    parameter_extraction,
+    retrieval_questions,
+    views,
+    which_library,
+    without_names,
+)
+from llmguide_lib.tasks.views import TASK_KINDS, Classified, Question, Summary
 
 SMALL = ["jinja2", "pillow"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,8 +51,9 @@ def cache(tmp_path_factory):
 def parts(cache):
     """Every task's examples by split, of two libraries; made by a process that does not check a million calls."""
     code = (
-        "import pickle, sys; from llmguide_lib.corpora import SPLITS, records, tasks; from corpus import TASKS\n"
-        f"tasks.documentation = records; records('test', {SMALL})  # read once: a record is a document too\n"
+        "import pickle, sys; from llmguide_lib.corpora import SPLITS, records; from corpus import TASKS\n"
+        "from llmguide_lib.tasks import views\n"
+        f"views.documentation = records; records('test', {SMALL})  # read once: a record is a document too\n"
         f"parts = {{task: {{split: task(split, {TWO}) for split in SPLITS}} for task in TASKS}}\n"
         "pickle.dump(parts, open(sys.argv[1], 'wb'))"
     )
@@ -214,11 +208,11 @@ def test_classes_are_equally_frequent_from_the_beginning():
         Classified("b", "rare"),
         Classified("c", "rare"),
     ]
-    chosen = tasks._balanced(examples + examples, ("often", "rare"))
+    chosen = views._balanced(examples + examples, ("often", "rare"))
     assert [label for _, label in chosen] == ["often", "rare"] * 2
     assert len(set(chosen)) == 4
     with pytest.raises(ValueError, match="this split must have examples of every class, but has none of never, no"):
-        tasks._balanced(examples, ("often", "never", "no"))
+        views._balanced(examples, ("often", "never", "no"))
 
 
 def test_negative_pairs_have_the_second_sentences_of_other_documents(monkeypatch):
@@ -302,6 +296,39 @@ def test_equal_descriptions_are_told_apart(monkeypatch):
     assert text[: x.start].endswith("x: ") and text[: y.start].endswith("y: ")
 
 
+def extracted(monkeypatch, docstring, signature="f(x, y)"):
+    """The parameters found in a docstring, each with the text before it."""
+    corpus_of(monkeypatch, train=[record_of(f'def {signature}:\n    """{docstring}"""', "f", clean(docstring))])
+    ((text, parameters),) = parameter_extraction("train")
+    return [(text[: parameter.start], parameter) for parameter in parameters]
+
+
+def test_a_description_is_found_after_its_name_even_if_its_words_stand_before(monkeypatch):
+    docstring = (
+        "Counts the items in a list of all things and in the rest.\n\nArgs:\n"
+        "    x (:class:`List`): list of all things\n    y: the rest of them, list of all things"
+    )
+    (before, x), _ = extracted(monkeypatch, docstring)
+    assert x == ("x", "List", "list of all things", len(before)) and before.endswith("x (:class:`List`): ")
+
+
+def test_the_first_line_of_a_description_is_not_a_type(monkeypatch):
+    docstring = (
+        "Waits until everything is done.\n\nArgs:\n"
+        "    x: The maximum number of seconds to wait. If None, then there\n        is no limit on the wait time.\n"
+        "    y: a rather short type\n        the one to wait for in the end"
+    )
+    (before, x), (_, y) = extracted(monkeypatch, docstring)
+    whole = "The maximum number of seconds to wait. If None, then there is no limit on the wait time."
+    assert x == ("x", "", whole, len(before)) and before.endswith(" x: ")
+    assert y[1:3] == ("a rather short type", "the one to wait for in the end")
+
+
+def test_a_description_of_two_words_does_not_count(monkeypatch):
+    docstring = "Adds two numbers of any size.\n\nArgs:\n    x (int): First number.\n    y (int): The second number."
+    assert [parameter.name for _, parameter in extracted(monkeypatch, docstring)] == ["y"]
+
+
 def test_what_resembles_an_earlier_split_is_left_out(monkeypatch):
     text = "One two three four five six seven eight nine. Ten eleven twelve thirteen fourteen fifteen."
     other = "It is about entirely other things than all the rest. Nobody has ever read of them before today."
@@ -328,7 +355,7 @@ def test_sentences_end_where_another_one_begins():
 def test_no_example_resembles_one_of_an_earlier_split(task, parts, record_testsuite_property):
     seen = set()
     for split in SPLITS:
-        texts = [tasks._texts(example) for example in parts[task][split]]
+        texts = [views._texts(example) for example in parts[task][split]]
         shares = [max(splits.overlap(text, seen) for text in fields) for fields in texts]
         mean = sum(shares) / len(shares)
         record_testsuite_property(f"{task.__name__}, {split}: 6-grams seen before, mean, largest", (mean, max(shares)))

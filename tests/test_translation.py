@@ -12,13 +12,12 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 
-from llmguide_lib.corpora import (
+from llmguide_lib.corpora import SPLITS, installation
+from llmguide_lib.tasks import (
     LOCALIZED_KINDS,
     LOCALIZED_SPLITS,
-    SPLITS,
     TRANSLATION_SOURCES,
     Pair,
-    installation,
     localized,
     localized_pairs,
     translation,

@@ -18,19 +18,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from llmguide_lib.corpora import installation, manifest, tasks  # noqa: E402
+from llmguide_lib.corpora import installation, manifest  # noqa: E402
 from llmguide_lib.corpora.prose import clean  # noqa: E402
 from llmguide_lib.corpora.splits import ACROSS, SPLITS, ngrams, overlap, split_of  # noqa: E402
+from llmguide_lib.tasks import views  # noqa: E402
 
 WITHIN = 0.5  # the largest share of a text's 6-grams that may stand in earlier texts of its own split
 PER_LINE = 15  # hashes
 TASKS = (
-    tasks.which_library,
-    tasks.kind_of_object,
-    tasks.consecutive_sentences,
-    tasks.function_summaries,
-    tasks.retrieval_questions,
-    tasks.parameter_extraction,
+    views.which_library,
+    views.kind_of_object,
+    views.consecutive_sentences,
+    views.function_summaries,
+    views.retrieval_questions,
+    views.parameter_extraction,
 )
 
 

@@ -1,8 +1,12 @@
 """Texts as one long row of token ids, kept in a file of the cache directory and read from there page by page."""
 
 import hashlib
+import itertools
+import os
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from jaxtyping import Int
@@ -11,6 +15,8 @@ from torch import Tensor
 from ..files import write_atomically
 from ..tokenizers.base import Tokenizer
 from .cache import cache_directory
+
+COMPLETE = b"complete"  # the end of a file that was not cut off
 
 
 def token_row(texts: Iterable[str], tokenizer: Tokenizer, end_token: str = "<|endoftext|>") -> Int[Tensor, "N"]:
@@ -35,12 +41,23 @@ def token_row(texts: Iterable[str], tokenizer: Tokenizer, end_token: str = "<|en
     # 16 bits hold every id of a small vocabulary; read as signed numbers, as torch indexes those on all devices.
     code, dtype = ("h", torch.int16) if tokenizer.vocab_size <= 1 << 15 else ("i", torch.int32)
     path = cache_directory() / f"tokens-{_key(texts, tokenizer, end)}.bin"
-    if not path.exists():
+    if (row := _mapped(path, dtype)) is None:
         try:
-            write_atomically(path, (array(code, ids).tobytes() for ids in _ids(texts, tokenizer, end)))
+            rows = (array(code, ids).tobytes() for ids in _ids(texts, tokenizer, end))
+            write_atomically(path, itertools.chain(rows, [COMPLETE]))
         except OSError:
             return torch.tensor([id for ids in _ids(texts, tokenizer, end) for id in ids], dtype=dtype)
-    return torch.from_file(str(path), shared=False, size=path.stat().st_size // dtype.itemsize, dtype=dtype)
+        row = _mapped(path, dtype)
+    return row
+
+
+def _mapped(path: Path, dtype: torch.dtype) -> Tensor | None:
+    """The ids of a file; None where there is none, or not the whole of it."""
+    with suppress(OSError), open(path, "rb") as file:
+        length = file.seek(-len(COMPLETE), os.SEEK_END)
+        if file.read() == COMPLETE:
+            return torch.from_file(str(path), shared=False, size=length // dtype.itemsize, dtype=dtype)
+    return None
 
 
 def _ids(texts: Iterable[str], tokenizer: Tokenizer, end: int) -> Iterator[list[int]]:

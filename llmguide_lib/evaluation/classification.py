@@ -65,7 +65,7 @@ def f1(predictions: Int[Tensor, "N"], targets: Int[Tensor, "N"], average: str = 
     if average == "binary" and len(counts) > 2:
         raise ValueError(f"average ('binary') needs the classes 0 and 1, class {len(counts) - 1} occurs")
     if average == "micro":
-        return (counts.diag().sum() / counts.sum()).item()
+        return (counts.diag().sum().double() / counts.sum()).item()
     met = counts.sum(dim=0) + counts.sum(dim=1)  # predicted or true
     scores = 2 * counts.diag().double() / met.clamp(min=1)
     return (scores[met > 0].mean() if average == "macro" else scores[1:].sum()).item()

@@ -1,5 +1,6 @@
 """Exchange with Hugging Face: their checkpoints in our models (``from_hf``), ours in theirs (``to_hf``)."""
 
+import copy
 import os
 import re
 import warnings
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..adapters.lora import LoRA, add_lora, remove_lora
+from ..adapters.wrapping import wrappers
 from .families import FAMILIES, Family, model_type
 from .loading import find, read_config, read_weights
 
@@ -105,3 +108,26 @@ def to_hf(model: nn.Module) -> "PreTrainedModel":
     missing, left_over = theirs.load_state_dict(written, strict=False)
     assert not left_over and all(name.endswith(family.table.ignored) for name in missing), (left_over, missing)
     return theirs.eval()
+
+
+def lora_to_hf(model: nn.Module) -> "PreTrainedModel":
+    """Hugging Face's model with the corrections of ours on it: ``save_lora`` of it writes what peft loads onto theirs.
+
+    Raises:
+        ValueError: no LoRA on the model, it is merged, or it corrects a part that is stacked with others in theirs.
+    """
+    found = dict(wrappers(model, LoRA))
+    plain = copy.deepcopy(model)
+    remove_lora(plain)
+    table, shapes = FAMILIES[model_type(plain)].table, {name: t.shape for name, t in plain.state_dict().items()}
+    rows = {row.ours: row.theirs for row in table.rows(shapes, plain.config.num_layers)}
+    theirs = to_hf(plain)
+    for name, lora in found.items():
+        if lora.merged:
+            raise ValueError(f"{name} is merged; unmerge it, or hand the whole model to to_hf")
+        if (f"{name}.weight",) not in rows:
+            raise ValueError(f"{name} is stacked with other parts in Hugging Face's model: its LoRA has no place there")
+        target = rows[f"{name}.weight",].removesuffix(".weight")
+        add_lora(theirs, lora.rank, lora.alpha, [target], dropout=lora.dropout, kind=type(lora))
+        theirs.get_submodule(target).load_state_dict(lora.state_dict())
+    return theirs

@@ -27,7 +27,8 @@ def check_tokens(tokens: Tensor, vocab_size: int, max_seq_len: int, name: str = 
         lowest, highest = tokens.aminmax()
         if lowest < 0 or highest >= vocab_size:
             wrong = int(lowest) if lowest < 0 else int(highest)
-            raise ValueError(f"{name} holds the id {wrong}, ids go from 0 to vocab_size - 1 = {vocab_size - 1}")
+            known = f"ids go from 0 to vocab_size - 1 = {vocab_size - 1}"
+            raise ValueError(f"{name} holds the id {wrong}, {known}; is it another tokenizer's?")
 
 
 def check_mask(mask: Tensor | None, tokens: Tensor, num_keys: int, name: str = "mask") -> None:

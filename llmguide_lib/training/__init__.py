@@ -5,15 +5,3 @@ from .loop import train
 from .optimizers import AdamW, Muon
 from .records import Records
 from .schedules import Constant, Cosine, InverseSquareRoot, WarmupStableDecay
-
-__all__ = [
-    "AdamW",
-    "Constant",
-    "Cosine",
-    "InverseSquareRoot",
-    "Muon",
-    "Records",
-    "TrainConfig",
-    "WarmupStableDecay",
-    "train",
-]

@@ -1,5 +1,6 @@
 """What a training run is told: how long, how fast, in which precision, and how often to look and to save."""
 
+import re
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -58,9 +59,7 @@ class TrainConfig:
             number = getattr(self, name)
             if number is not None and not number > 0:
                 raise ValueError(f"{name} ({number}) must be positive")
-        for name in ("steps", "accumulate", "log_every", "eval_every", "save_every"):
-            number = getattr(self, name)
-            if number is not None and not isinstance(number, int):
+            if not isinstance(number, int | None) and name not in ("seconds", "clip_norm"):
                 raise ValueError(f"{name} ({number}) must be an integer")
         if self.precision is not None and self.precision not in PRECISIONS:
             raise ValueError(f"precision ({self.precision!r}) must be one of {', '.join(PRECISIONS)}, or None")
@@ -75,7 +74,9 @@ class TrainConfig:
 
     def facts(self) -> dict[str, str]:
         """The settings in words, to be noted and compared."""
-        return {
-            name: getattr(value, "__name__", None) or repr(value)
-            for name, value in ((name, getattr(self, name)) for name in asdict(self))
-        }
+        return {name: described(getattr(self, name)) for name in asdict(self)}
+
+
+def described(value: object) -> str:
+    """A function's name or an object's text, the same in every process."""
+    return getattr(value, "__qualname__", None) or re.sub(r" at 0x\w+", "", repr(value))

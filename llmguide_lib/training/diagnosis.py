@@ -1,12 +1,13 @@
 """Which layer went wrong first, when a loss is no number any more."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 
-def explain(model: nn.Module, objective: nn.Module, batches: list[tuple], step: int, loss: float) -> str:
+def explain(model: nn.Module, objective: nn.Module, batches: Iterable[tuple], step: int, loss: float) -> str:
     """One sentence: the step, and the first layer whose weights, result or gradient is NaN or infinite.
 
     Runs the batches once more and looks at what each layer returns.
@@ -26,7 +27,7 @@ def explain(model: nn.Module, objective: nn.Module, batches: list[tuple], step: 
     return f"{head}but its gradient is too long for its type"
 
 
-def _first_wrong_result(model: nn.Module, objective: nn.Module, batches: list[tuple]) -> str | None:
+def _first_wrong_result(model: nn.Module, objective: nn.Module, batches: Iterable[tuple]) -> str | None:
     wrong: list[str] = []
 
     def look(name: str):

@@ -1,12 +1,13 @@
 """The training loop: one for all models and objectives, that can be stopped at any moment and goes on where it was."""
 
+import hashlib
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,15 +15,17 @@ from torch import Tensor, nn
 from ..objectives import cross_entropy
 from . import state
 from .config import TrainConfig
-from .engine import Engine
+from .engine import Engine, checked
 from .parallel import Workers
 from .progress import View, current_view
 from .records import Records
 
 Loss = Callable[[nn.Module, tuple], Tensor]
 Evaluate = Callable[[nn.Module], Mapping[str, float | int]]
+READABLE = "give a list of at least one, or an object whose __iter__ begins anew"
 
 
+@state.drawing_apart()
 def train(
     model: nn.Module,
     batches: Iterable[tuple],
@@ -42,17 +45,20 @@ def train(
         model: on the device where it shall be trained.
         batches: named tuples of tensors with a field ``targets`` (see ``objectives``), on the CPU. If it has a method
             ``starting_at``, a run that goes on asks it for the batch it needs; else it reads the earlier ones again,
-            which must then be the same (drawn with a seed of their own).
+            which must then be the same (drawn with a seed of their own). A list, and whatever else can be read again,
+            begins anew when it ends.
         config: how.
         loss: from model and batch to the sum over the targets, in nats.
         evaluate: from the model, in evaluation mode, to named numbers that are noted before the first step, every
             ``eval_every`` steps and at the end. Nothing that it draws changes the run.
         folder: where the state is kept; None keeps none.
     Returns:
-        what was noted. The model is in evaluation mode. An interrupt (Ctrl-C, the notebook's stop button) ends the run
-        after the step that is being made; a second one raises KeyboardInterrupt at once.
+        what was noted. The model is in evaluation mode, and the random numbers outside are where they were. An
+        interrupt (Ctrl-C, the notebook's stop button) ends the run after the step that is being made; a second one
+        raises KeyboardInterrupt at once.
     Raises:
-        ValueError: a batch or a folder that does not fit, or batches that end before the run does.
+        ValueError: a batch that does not fit, the folder of a run with another model, first batch, loss or config, or
+            batches that end before the run does and cannot begin anew.
         FloatingPointError: the loss is no number any more; names the step and the first layer that went wrong.
 
     Example:
@@ -60,7 +66,8 @@ def train(
         >>> records.plot("loss")
     """
     workers, folder = Workers.here(), None if folder is None else Path(folder)
-    with state.claimed(folder, workers), closing(Engine(model, config, loss)) as engine:
+    facts = _beginning(batches)
+    with state.claimed(folder, workers), closing(Engine(model, config, loss, facts)) as engine:
         run = Run(engine, config, evaluate, folder)
         groups = _groups(batches, run.records.step, config.accumulate)
         view = current_view()
@@ -73,7 +80,8 @@ def train(
                     run.step(micro_batches)
                     run.show(view)
                 if not run.over():
-                    raise ValueError(f"batches ended after step {run.records.step}, before the run did; let them go on")
+                    ended = f"batches ended after step {run.records.step}, before the run did, and cannot begin anew"
+                    raise ValueError(f"{ended}: {READABLE}")
                 run.finish()
         finally:
             view.close()
@@ -164,24 +172,40 @@ class Run:
 
 
 def _groups(batches: Iterable[tuple], step: int, size: int) -> Iterator[list[tuple]]:
-    """The batches of each step, from this step on; those before it are read at once where they must be."""
-    first = step * size
+    """The batches of each step, from this step on; a last group that is not whole is left out."""
+    if step and _once(batches):
+        once = f"batches ({type(batches).__name__}) can be read only once, and this run goes on after step {step}"
+        raise ValueError(f"{once}: {READABLE}")
+    rest = _from(batches, step * size)
+    return takewhile(lambda group: len(group) == size, iter(lambda: list(islice(rest, size)), []))
+
+
+def _from(batches: Iterable[tuple], number: int) -> Iterator[tuple]:
+    """The batches from this one on; those before it are read again where they must be."""
     if hasattr(batches, "starting_at"):
-        rest = batches.starting_at(first)
-    else:
-        rest = iter(batches)
-        if step and rest is batches:
-            raise ValueError(
-                f"batches ({type(batches).__name__}) can be read only once, and this run goes on after step {step}: "
-                "give a list, or an object whose __iter__ begins anew"
-            )
-        for _ in islice(rest, first):
-            pass
-    return iter(lambda: _whole(list(islice(rest, size)), size), [])
+        return iter(batches.starting_at(number))
+    return islice(_epochs(batches), number, None)
 
 
-def _whole(group: list[tuple], size: int) -> list[tuple]:
-    return group if len(group) == size else []
+def _epochs(batches: Iterable[tuple]) -> Iterator[tuple]:
+    batch = ()
+    while batch is not None:  # until it holds none (any more)
+        batch = None
+        for batch in batches:
+            yield batch
+
+
+def _once(batches: Iterable[tuple]) -> bool:
+    return not hasattr(batches, "starting_at") and isinstance(batches, Iterator)
+
+
+def _beginning(batches: Iterable[tuple]) -> dict[str, str]:
+    """What tells these batches from others, where that can be looked at without using one up."""
+    first = None if _once(batches) else next(_from(batches, 0), None)
+    if first is None:
+        return {}
+    values = [None if part is None else part.tolist() for part in checked(first)]
+    return {"first batch": f"{type(batches).__name__} {hashlib.sha256(repr(values).encode()).hexdigest()[:12]}"}
 
 
 @contextmanager

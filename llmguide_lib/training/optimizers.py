@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ..transformer import blocks_of
+
 Parameters = list[nn.Parameter]
 
 
@@ -75,17 +77,13 @@ class Muon:
             raise ValueError(f"momentum ({self.momentum}) must be at least 0 and less than 1")
 
     def __call__(self, model: nn.Module) -> list[torch.optim.Optimizer]:
-        """The two optimizers of a model with ``blocks``."""
+        """The two optimizers of a model with blocks."""
         if not hasattr(torch.optim, "Muon"):
             raise ValueError(f"torch {torch.__version__} has no Muon; use AdamW, or torch 2.9 or newer")
-        inside = {id(p) for block in model.blocks for p in block.parameters() if p.ndim == 2 and p.requires_grad}
+        inside = {id(p) for block in blocks_of(model) for p in block.parameters() if p.ndim == 2 and p.requires_grad}
         matrices = [p for p in _trainable(model) if id(p) in inside]
         muon = torch.optim.Muon(
-            matrices,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
+            matrices, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw"
         )
         return [muon, self.rest.of([p for p in _trainable(model) if id(p) not in inside])]
 

@@ -4,6 +4,7 @@ Under ``torchrun`` every process runs the same code. The batch is the same for a
 and gradients are averaged over processes; what a run learns does not depend on how many take part.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple, TypeVar
@@ -12,25 +13,34 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..transformer import blocks_of
+
 AnyBatch = TypeVar("AnyBatch", bound=tuple)
 
 
 def replicate(module: nn.Module) -> nn.Module:
     """Every process holds the whole model (DDP).
 
+    Parameters that the loss does not use get no gradient, as with one process; where it uses all of them, torch says
+    once that looking for others was in vain, which is no fault.
+
     Source: Li et al. 2020, https://arxiv.org/abs/2006.15704
     """
-    return nn.parallel.DistributedDataParallel(module)
+    return nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
 
 
 def shard(module: nn.Module) -> nn.Module:
-    """Every process holds a part of each block's weights, and fetches the rest while the block runs (FSDP2).
+    """Every process trains a part of each block's weights, and fetches the rest while the block runs (FSDP2).
+
+    What is sharded is a copy: the model itself stays whole, to be evaluated and kept, and is given the weights then.
+    Gradients, the optimizer's state and the weights at work are shared out, one more set of weights is not.
 
     Source: Zhao et al. 2023, https://arxiv.org/abs/2304.11277
     """
     from torch.distributed.fsdp import fully_shard
 
-    for block in getattr(module.model, "blocks", []):
+    module.model = copy.deepcopy(module.model)
+    for block in blocks_of(module.model):
         fully_shard(block)
     return fully_shard(module)
 
@@ -77,10 +87,8 @@ def gradients_kept_here(module: nn.Module, here: bool) -> Iterator[None]:
     """While more batches of the same step are to come, gradients are not exchanged."""
     if hasattr(module, "set_requires_gradient_sync"):  # FSDP2
         module.set_requires_gradient_sync(not here)
+    with module.no_sync() if here and hasattr(module, "no_sync") else nullcontext():
         yield
-    else:
-        with module.no_sync() if here and hasattr(module, "no_sync") else nullcontext():
-            yield
 
 
 def _communicating_device() -> torch.device:

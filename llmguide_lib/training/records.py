@@ -72,12 +72,6 @@ class Records:
             ValueError: nothing was noted under one of the names.
         """
         points = {name: self.curve(name, against) for name in names or ("loss",)}
-        values = {name: y for name, (_, y) in points.items()}
-        ylabel = next(iter(values)) if len(values) == 1 else ""
-        return plots.curves(
-            values,
-            {name: x for name, (x, _) in points.items()},
-            xlabel=against,
-            ylabel=ylabel,
-            levels=dict(levels or {}),
-        )
+        x, y = ({name: point[axis] for name, point in points.items()} for axis in (0, 1))
+        ylabel = next(iter(y)) if len(y) == 1 else ""
+        return plots.curves(y, x, xlabel=against, ylabel=ylabel, levels=dict(levels or {}))

@@ -15,25 +15,20 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint import state_dict as spread
 
 from ..files import write_atomically
 from .parallel import Workers
 from .records import Records
 
+Optimizers = list[torch.optim.Optimizer]
 FILE, LOCK = "state.pt", "lock"
 # Whole tensors by the model's own names, however many processes hold how much of them: a state fits any number.
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
+_WHOLE = spread.StateDictOptions(full_state_dict=True, cpu_offload=True)
+_SPREAD = spread.StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
 # A parameter that never got a gradient (a head that the loss does not use) has no state in an optimizer.
-_WHOLE_SEEN = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
-_SPREAD_SEEN = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False, strict=False)
+_WHOLE_SEEN = spread.StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
+_SPREAD_SEEN = spread.StateDictOptions(full_state_dict=True, broadcast_from_rank0=False, strict=False)
 
 
 @contextmanager
@@ -65,12 +60,7 @@ def claimed(folder: Path | None, workers: Workers) -> Iterator[None]:
 
 
 def save(
-    folder: Path,
-    facts: dict,
-    model: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    mean: dict[str, Tensor],
-    records: Records,
+    folder: Path, facts: dict, model: nn.Module, optimizers: Optimizers, mean: dict[str, Tensor], records: Records
 ) -> None:
     """Writes the state; all processes must call it, the first one writes.
 
@@ -79,8 +69,8 @@ def save(
     """
     content = {
         "facts": facts,
-        "model": get_model_state_dict(model, options=_WHOLE),
-        "optimizers": [get_optimizer_state_dict(model, one, options=_WHOLE_SEEN) for one in optimizers],
+        "model": spread.get_model_state_dict(model, options=_WHOLE),
+        "optimizers": [spread.get_optimizer_state_dict(model, one, options=_WHOLE_SEEN) for one in optimizers],
         "mean": {name: _whole(tensor) for name, tensor in mean.items()},
         "random": _random_state(),
         "records": asdict(records),
@@ -92,18 +82,12 @@ def save(
         try:
             write_atomically(folder / FILE, [hashlib.sha256(data).hexdigest().encode(), b"\n", data])
         except OSError as error:
-            failed = (
-                f"the state after step {records.step} could not be saved ({error.strerror}); the one before is whole"
-            )
+            failed = f"the state after step {records.step} could not be saved ({error.strerror}), the last one is whole"
             raise OSError(error.errno, failed, str(folder / FILE)) from None
 
 
 def restore(
-    folder: Path,
-    facts: dict,
-    model: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    mean: dict[str, Tensor],
+    folder: Path, facts: dict, model: nn.Module, optimizers: Optimizers, mean: dict[str, Tensor]
 ) -> Records | None:
     """Brings model, optimizers and random numbers to where they were; None where no state was saved.
 
@@ -117,23 +101,34 @@ def restore(
     if hashlib.sha256(data).hexdigest().encode() != digest:
         raise ValueError(f"{path} is damaged: its hash differs; delete it to begin anew")
     content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    for name in facts.keys() | content["facts"].keys():
-        now, then = facts.get(name), content["facts"].get(name)
+    for name in facts.keys() & content["facts"].keys():
+        now, then = facts[name], content["facts"][name]
         if now != then:
             raise ValueError(f"folder ({folder}) holds another run: its {name} is {then}, now it is {now}")
-    set_model_state_dict(model, content["model"], options=_SPREAD)
+    spread.set_model_state_dict(model, content["model"], options=_SPREAD)
     for optimizer, state in zip(optimizers, content["optimizers"], strict=True):
         if state["state"]:  # plain gradient descent remembers nothing
-            set_optimizer_state_dict(model, optimizer, state, options=_SPREAD_SEEN)
+            spread.set_optimizer_state_dict(model, optimizer, state, options=_SPREAD_SEEN)
     for name, tensor in mean.items():
         tensor.copy_(_like(content["mean"][name], tensor))
     _set_random_state(content["random"])
     return Records(**content["records"])
 
 
+@contextmanager
+def drawing_apart() -> Iterator[None]:
+    """Whatever is drawn inside, outside random numbers go on as if nothing had been drawn."""
+    before = _random_state()
+    try:
+        yield
+    finally:
+        _set_random_state(before)
+
+
 def _random_state() -> dict:
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"python": random.getstate(), "torch": torch.get_rng_state(), "cuda": devices}
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    mps = [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else []
+    return {"python": random.getstate(), "torch": torch.get_rng_state(), "cuda": cuda, "mps": mps}
 
 
 def _set_random_state(state: dict) -> None:
@@ -142,6 +137,8 @@ def _set_random_state(state: dict) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+    if state.get("mps") and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(*state["mps"])
 
 
 def _whole(tensor: Tensor) -> Tensor:

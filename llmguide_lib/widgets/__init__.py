@@ -1,9 +1,21 @@
 """Explorers: pictures to play with, alive in JupyterLab and, without a kernel, on the website."""
 
 from .attention import AttentionExplorer
+from .beams import BeamExplorer
 from .fill_in import FillInExplorer
 from .logit_lens import LogitLensExplorer
 from .masks import MaskBuilder
+from .model_attention import ModelAttentionExplorer
 from .next_token import NextTokenExplorer
+from .tokenizer import TokenizerExplorer
 
-__all__ = ["AttentionExplorer", "FillInExplorer", "LogitLensExplorer", "MaskBuilder", "NextTokenExplorer"]
+__all__ = [
+    "AttentionExplorer",
+    "BeamExplorer",
+    "FillInExplorer",
+    "LogitLensExplorer",
+    "MaskBuilder",
+    "ModelAttentionExplorer",
+    "NextTokenExplorer",
+    "TokenizerExplorer",
+]

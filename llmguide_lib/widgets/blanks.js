@@ -9,13 +9,23 @@ export function marked(text, mask) {
   return text.replace(new RegExp(` ?(?:${escaped(SIGN)}|${escaped(mask)})`, "gi"), () => mask);
 }
 
+// What the engine is asked to read of a typed text; `mask` is empty for a model that fills no blanks.
+export function reading(text, mask) {
+  return mask ? { text: marked(text, mask), allowedSpecial: [mask] } : { text };
+}
+
+// What the ids spell, the mask as the reader types it.
+export function piecesOf({ pieces, special }, mask) {
+  return mask ? pieces.with(special[mask], SIGN) : pieces;
+}
+
 // The text as the reader sees it, of what the tokenizer has decoded.
 export function readable(text, mask) {
   return text.replaceAll(mask, (_, place) => (place ? " " : "") + SIGN);
 }
 
 // Where the hidden places of one row of ids are in another one: what both begin and end with keeps its blanks.
-export function moved(places, before, after) {
+export function carriedOver(places, before, after) {
   const shorter = Math.min(before.length, after.length);
   let start = 0;
   while (start < shorter && before[start] === after[start]) start++;

@@ -38,6 +38,20 @@ export class Tokenizer {
     return ids;
   }
 
+  // The pieces between which nothing is merged, each with its tokens' ids.
+  words(text) {
+    this.encode(text); // refuses what cannot be encoded
+    return (text.match(PIECES) ?? []).map((piece) => ({ text: piece, ids: this.piece(piece) }));
+  }
+
+  // How a piece becomes its tokens: its bytes' ids, then after each merge {rank, at, ids}; `at` is the new token's place.
+  steps(piece) {
+    const ids = this.single(utf8(piece));
+    const steps = [{ ids: [...ids] }];
+    this.merge(ids, (rank, at) => steps.push({ rank, at, ids: [...ids] }));
+    return steps;
+  }
+
   // Bytes that are not UTF-8, as when a character is cut, become U+FFFD.
   decode(ids) {
     const text = this.stream();
@@ -90,15 +104,17 @@ export class Tokenizer {
     });
   }
 
-  // Merges the pair that was learned first, the leftmost of equals, until no pair is left.
-  merge(ids) {
+  // Merges the pair that was learned first, the leftmost of equals, until no pair is left; `tell` hears of each.
+  merge(ids, tell = () => {}) {
     const rankAt = (at) => (at < 0 || at + 1 >= ids.length ? Infinity : this.ranks.get(this.pair(ids[at], ids[at + 1])) ?? Infinity);
     const ranks = ids.map((_, at) => rankAt(at));
     for (;;) {
       let at = 0;
       for (let other = 1; other < ranks.length; other++) if (ranks[other] < ranks[at]) at = other;
       if (!(ranks[at] < Infinity)) return ids;
-      ids.splice(at, 2, this.merged[ranks[at]]);
+      const rank = ranks[at];
+      ids.splice(at, 2, this.merged[rank]);
+      tell(rank, at);
       ranks.splice(at, 1);
       ranks[at] = rankAt(at);
       if (at) ranks[at - 1] = rankAt(at - 1);

@@ -10,13 +10,13 @@ export function workerFrom(text) {
   return worker;
 }
 
-// {ask, stop, end}: `ask` gives {id, result}, result being the promise of a job's result, and tells every token.
+// {ask, stop, end}: `ask` gives {id, result}, result being the promise of a job's result, and tells every token or level.
 export function connect(worker) {
   const waiting = new Map();
   let last = 0;
   worker.addEventListener("message", ({ data: { id, type, ...answer } }) => {
     const asked = waiting.get(id);
-    if (type === "token") return asked?.tell(answer);
+    if (type === "token" || type === "level") return asked?.tell(answer);
     waiting.delete(id);
     if (type === "done") return asked?.resolve(answer);
     asked?.reject(answer.key in REFUSALS ? new Refusal(answer.key, ...answer.values) : new Error(answer.message));

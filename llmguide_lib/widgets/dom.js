@@ -57,6 +57,22 @@ export function checkbox(label, checked, tell) {
   return { element: node("label", { class: "llm-check" }, input, label), input };
 }
 
+// The box of a text that the explorer stores as `text`; `tell` hears what the reader types.
+export function textBox(model, label, rows, tell) {
+  const box = node("textarea", { rows, spellcheck: "false", "aria-label": label });
+  box.value = model.get("text");
+  box.addEventListener("input", () => {
+    store(model, { text: box.value });
+    tell(box.value);
+  });
+  return box;
+}
+
+// What may be wider than the page scrolls by itself, with the arrow keys too.
+export function wide(label, ...children) {
+  return node("div", { class: "llm-wide", tabindex: 0, role: "group", "aria-label": label }, ...children);
+}
+
 export function button(label, tell) {
   return node("button", { type: "button", click: tell }, label);
 }

@@ -1,8 +1,11 @@
 // Answers messages about one model; engine.worker.js runs it in a worker, connection.js asks it from the page.
 //
 // A message is {id, job, ...} with one of the jobs below. The answers carry the same id and a `type`: "token" while a
-// text is being generated, then "done" with the result, or "refused" with the key and values of a sentence.
+// text is being generated and "level" while beams are, then "done" with the result, or "refused" with the key and values of
+// a sentence.
 
+import { attending } from "./attending.js";
+import { beamSearch, greedyText } from "./beam.js";
 import { Tokenizer } from "./bpe.js";
 import { buildModel } from "./families.js";
 import { continuation } from "./generate.js";
@@ -13,7 +16,9 @@ import { Refusal } from "./refusals.js";
 import { distribution, sampler } from "./sample.js";
 import { readWeights } from "./weights.js";
 
-const JOBS = { load, encode, decode, vocabulary, generate, forward, lenses, say, stop };
+const JOBS = { load, encode, decode, vocabulary, cut, merges, generate, beams, forward, lenses, say, stop };
+const MOST_CUT = 2000; // characters
+const MOST_MERGED = 80; // bytes of a word whose merges are told one by one
 
 // `tell` posts an answer. The returned function takes a message.
 export function startEngine(tell) {
@@ -21,7 +26,7 @@ export function startEngine(tell) {
   return async ({ id, job, ...request }) => {
     try {
       if (!Object.hasOwn(JOBS, job)) throw new Refusal("unknown", job, Object.keys(JOBS).join(", "));
-      if (!state.model && job !== "load") throw new Refusal("unloaded");
+      if (!state.tokenizer && job !== "load") throw new Refusal("unloaded");
       const result = await JOBS[job](state, request, { id, tell: (answer) => tell({ id, ...answer }) });
       tell({ id, type: "done", ...result });
     } catch (error) {
@@ -31,13 +36,15 @@ export function startEngine(tell) {
   };
 }
 
-// {weights: bytes, tokenizer: the object in tokenizer.json}
+// {weights: bytes, tokenizer: the object in tokenizer.json}; without a byte of weights there is a tokenizer only.
 function load(state, { weights, tokenizer }) {
-  const model = buildModel(readWeights(weights));
+  const model = weights.length ? buildModel(readWeights(weights)) : null;
   state.tokenizer = new Tokenizer(tokenizer);
   state.model = model;
-  const { family, maxSeqLen, numHeads, blocks } = model;
-  return { family, maxSeqLen, numHeads, numLayers: blocks.length, special: Object.fromEntries(state.tokenizer.special) };
+  const known = { special: Object.fromEntries(state.tokenizer.special), rules: state.tokenizer.merged.length };
+  if (!model) return known;
+  const { family, maxSeqLen, numHeads, causal, blocks } = model;
+  return { family, maxSeqLen, numHeads, causal, numLayers: blocks.length, ...known };
 }
 
 // {text} -> the ids and what each of them spells
@@ -54,7 +61,22 @@ function decode({ tokenizer }, { ids }) {
 // -> what every id of the model spells; a model may have more than its tokenizer
 function vocabulary({ model, tokenizer }) {
   const spelled = (_, id) => (tokenizer.tokens[id] ? tokenizer.spell(id) : `#${id}`);
-  return { pieces: Array.from({ length: model.vocabSize }, spelled) };
+  return { pieces: Array.from({ length: model?.vocabSize ?? tokenizer.tokens.length }, spelled) };
+}
+
+// {text} -> words, the pieces that are cut further: {text, tokens}, each token {id, bytes}
+function cut({ tokenizer }, { text }) {
+  const length = [...text].length;
+  if (!length) throw new Refusal("empty");
+  if (length > MOST_CUT) throw new Refusal("wide", length, MOST_CUT);
+  const words = tokenizer.words(text);
+  return { words: words.map((word) => ({ text: word.text, tokens: word.ids.map((id) => ({ id, bytes: [...tokenizer.bytes(id)] })) })) };
+}
+
+// {word} -> how it becomes tokens, merge by merge; null for one that is too long to be watched
+function merges({ tokenizer }, { word }) {
+  const long = new TextEncoder().encode(word).length > MOST_MERGED;
+  return { steps: long ? null : tokenizer.steps(word) };
 }
 
 // {text, maxNewTokens, stopIds, sampling, interventions}; answers with every token, its text and its probability.
@@ -64,29 +86,30 @@ async function generate(state, request, { id, tell }) {
   const choose = sampler(request.sampling);
   const steps = continuation(model, ids, { ...request, choose, hooks: intervening(request, model) });
   const [made, text] = [[], tokenizer.stream()];
-  running.set(id, true);
-  try {
-    for (const { id: token, logits } of steps) {
-      made.push(token);
-      tell({ type: "token", token, text: text.add(token), probability: distribution(logits)[token] });
-      await messages();
-      if (!running.get(id)) break;
-    }
-  } finally {
-    running.delete(id);
-  }
+  await eachUntilStopped(running, id, steps, ({ id: token, logits }) => {
+    made.push(token);
+    tell({ type: "token", token, text: text.add(token), probability: distribution(logits)[token] });
+  });
   return { prompt: ids, ids: made, rest: text.end() };
 }
 
-// {text or ids, places, interventions, lens}; answers with the arrays of the places, the logits of all positions and,
-// if `lens` is true, what every layer would say.
-function forward(state, request) {
-  const { model } = state;
+// {text or ids, numBeams, maxNewTokens, lengthPenalty, endId}; answers with every level of the tree and with the texts
+// found so far, at the end with the greedy text.
+async function beams(state, request, { id, tell }) {
+  const { model, running } = state;
   const ids = idsOf(state, request);
-  const seen = capture([...new Set([...(request.places ?? []), ...(request.lens ? ["block"] : [])])]);
+  await eachUntilStopped(running, id, beamSearch(model, ids, request), (level) => tell({ type: "level", ...level }));
+  return { prompt: ids, greedy: greedyText(model, ids, request) };
+}
+
+// {text or ids, places, interventions, attention}; answers with the arrays of the places and the logits of all positions.
+// `attention` is what attending.js takes.
+function forward(state, request) {
+  const ids = idsOf(state, request);
+  const model = attending(state.model, request.attention);
+  const seen = capture(request.places ?? []);
   const states = hiddenStates(model, ids, { hooks: together(intervening(request, model), seen.hooks) });
-  const layers = request.lens ? seen.found.block.map(({ values }) => lens(model, values)) : [];
-  return { ids, found: seen.found, logits: scores(model, states), layers };
+  return { ids, found: seen.found, logits: scores(model, states) };
 }
 
 // {text or ids, interventions} -> the states before the first and after every layer, and what each of them says first
@@ -106,7 +129,22 @@ function stop({ running }, { target }) {
   return {};
 }
 
+// Between two steps messages are let in; one of them may stop these.
+async function eachUntilStopped(running, id, steps, act) {
+  running.set(id, true);
+  try {
+    for (const step of steps) {
+      act(step);
+      await messages();
+      if (!running.get(id)) break;
+    }
+  } finally {
+    running.delete(id);
+  }
+}
+
 function idsOf({ model, tokenizer }, { ids, text, allowedSpecial = [] }) {
+  if (!model) throw new Refusal("unloaded");
   const given = ids ?? tokenizer.encode(text, allowedSpecial);
   if (!given.length) throw new Refusal("empty");
   if (given.length > model.maxSeqLen) throw new Refusal("long", given.length, model.maxSeqLen);

@@ -14,7 +14,8 @@ export function buildModel({ family, config, tensors }) {
     if (String(found.shape) !== String(shape)) throw new Refusal("shape", name, found.shape.join(", "), shape.join(", "));
     return found;
   };
-  return { family, ...FAMILIES[family](config, take) };
+  const parts = FAMILIES[family](config, take);
+  return { family, causal: parts.blocks.every((block) => block.causal), ...parts };
 }
 
 function llama(config, take) {
@@ -26,7 +27,6 @@ function llama(config, take) {
   const embedding = take("token_embedding.weight", vocabSize, width);
   return {
     ...sizes,
-    causal: true,
     embedding,
     embeddingNorm: same,
     blocks: blocks(config, sizes, take, (at) => ({
@@ -36,6 +36,7 @@ function llama(config, take) {
       keyNorm: config.head_norm ? norm(`${at}.attention.key_norm`, headWidth) : same,
       activation: silu,
       rotate,
+      causal: true,
       window: Infinity,
     })),
     finalNorm: norm("final_norm"),
@@ -55,7 +56,6 @@ function modernBert(config, take) {
   const scoresOf = linear(embedding, take("lm_head.bias", vocabSize));
   return {
     ...sizes,
-    causal: false,
     embedding,
     embeddingNorm: norm("embedding_norm"),
     blocks: blocks(config, sizes, take, (at, layer) => ({
@@ -64,6 +64,7 @@ function modernBert(config, take) {
       queryNorm: same,
       keyNorm: same,
       activation: gelu,
+      causal: false,
       ...(layer % config.global_every ? near : whole),
     })),
     finalNorm: norm("final_norm"),
@@ -100,6 +101,7 @@ function blocks(config, { width, numHeads, numGroups, headWidth }, take, own) {
       gate: map("feed_forward.gate_proj", inner, width),
       up: map("feed_forward.up_proj", inner, width),
       down: map("feed_forward.down_proj", width, inner),
+      temperature: 1,
       ...own(at, layer),
     };
   });

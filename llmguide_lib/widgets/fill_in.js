@@ -1,10 +1,11 @@
 // Fill in the blank: the tokens of a text, some of them hidden, and what an encoder would put in their places.
 
 import { bars, percent } from "./bars.js";
-import { hiding, moved, readable, marked, SIGN } from "./blanks.js";
-import { chips, visible } from "./chips.js";
-import { button, node, store } from "./dom.js";
-import { distribution, highest } from "./sample.js";
+import { carriedOver, hiding, piecesOf, readable, reading, SIGN } from "./blanks.js";
+import { chips, stillChips, visible } from "./chips.js";
+import { button, node, store, textBox } from "./dom.js";
+import { highest } from "./numbers.js";
+import { distribution } from "./sample.js";
 import { modelExplorer, newest } from "./starter.js";
 import { stoppable } from "./stoppable.js";
 
@@ -61,18 +62,18 @@ function candidates(logits, original) {
 
 function still(model, say) {
   const { pieces, places, rows } = model.get("still");
-  const row = chips(say("tokens"), () => {});
-  row.show(pieces, places[0] ?? -1, (place) => ({ class: places.includes(place) ? "llm-blank" : null }));
-  for (const chip of row.element.children) chip.disabled = true;
-  if (!places.length) return row.element;
+  const blank = (place) => ({ class: places.includes(place) ? "llm-blank" : null });
+  const row = stillChips(say("tokens"), pieces, places[0], blank);
+  if (!places.length) return row;
   const table = bars(say("into", 1, places.length), [say("token"), say("model")]);
   table.show(rows.map(([piece, share]) => ({ piece, shares: [share] })));
-  return node("div", {}, row.element, table.element);
+  return node("div", {}, row, table.element);
 }
 
 function build({ model, say, engine, attempt }) {
   const mask = model.get("mask_token");
-  const about = { pieces: engine.about.pieces, mask, maskId: engine.about.special[mask], size: engine.about.pieces.length };
+  const pieces = piecesOf(engine.about, mask);
+  const about = { pieces, mask, maskId: engine.about.special[mask], size: pieces.length };
   // ids has what is hidden too; logits are there while nothing is computed; guesses has {share, first} for a place
   const state = { ids: [], blanks: model.get("blanks"), chosen: -1, logits: null, guesses: null };
   const asked = asking(engine, about);
@@ -120,9 +121,9 @@ function build({ model, say, engine, attempt }) {
   const encoded = async (text) => {
     const ids = await asked.ids(text);
     const known = state.ids.length ? state.ids : ids;
-    const kept = moved(state.blanks, known, ids).filter((place) => place < ids.length);
+    const kept = carriedOver(state.blanks, known, ids).filter((place) => place < ids.length);
     const typed = ids.flatMap((id, place) => (id === about.maskId && !kept.includes(place) ? [place] : []));
-    const [chosen] = [...typed, ...moved([state.chosen], known, ids), -1];
+    const [chosen] = [...typed, ...carriedOver([state.chosen], known, ids), -1];
     return { ids, blanks: ascending([...kept, ...typed]), chosen, changed: true };
   };
   const read = newest(attempt(ask));
@@ -154,7 +155,7 @@ function build({ model, say, engine, attempt }) {
 function asking(engine, { mask, maskId }) {
   const ask = (job, request) => engine.ask(job, request).result;
   return {
-    ids: async (text) => (await ask("encode", { text: marked(text, mask), allowedSpecial: [mask] })).ids,
+    ids: async (text) => (await ask("encode", reading(text, mask))).ids,
     text: async (ids) => readable((await ask("decode", { ids })).text, mask),
     logits: async (ids, hidden) => (await ask("forward", { ids: hiding(ids, hidden, maskId) })).logits,
   };
@@ -184,9 +185,7 @@ function surest({ blanks, logits }, about) {
 }
 
 function makeParts(model, say, on) {
-  const text = node("textarea", { rows: 3, spellcheck: "false", "aria-label": say("text") });
-  text.value = model.get("text");
-  text.addEventListener("input", () => on.type(text.value));
+  const text = textBox(model, say("text"), 3, on.type);
   const works = [button(say("each"), on.each), button(say("fill"), on.fill)];
   const parts = {
     text,
@@ -245,7 +244,7 @@ function chipOf({ ids, blanks, guesses }, place, { say, about }) {
   return {
     class: [blank ? "llm-blank" : "", guess ? "llm-guess" : ""].join(" ").trim() || null,
     style: guess ? `--share: ${guess.share}` : null,
-    "data-share": guess ? percent(guess.share) : null,
+    below: guess && percent(guess.share),
     "aria-label": label,
   };
 }

@@ -6,13 +6,13 @@ import traitlets
 
 from ..models import ModernBERT
 from ..tokenizers import BPETokenizer
-from .blanks import SIGN, ids_with_blanks
-from .model_explorer import ModelExplorer, scores_of, spelled
+from .blanks import BlankExplorer
+from .model_explorer import scores_of
 
 ROWS = 10
 
 
-class FillInExplorer(ModelExplorer):
+class FillInExplorer(BlankExplorer):
     """A text box and its tokens, of which the reader hides some; for each blank the model's candidates.
 
     A blank may also be typed, as [MASK]; a space before it belongs to the blank, as it belongs to a token. What the
@@ -25,8 +25,7 @@ class FillInExplorer(ModelExplorer):
         blanks: places of the tokens that are hidden at the beginning, from 0; those typed as [MASK] are hidden anyway.
         mask_token: the special token that the model was trained to fill in.
     Raises:
-        ValueError: as ``ModelExplorer`` does, or a ``mask_token`` that the tokenizer does not have, or blanks that are
-            no places of the text.
+        ValueError: as ``BlankExplorer`` does, or blanks that are no places of the text.
 
     Example:
         >>> FillInExplorer(*course.load("bert"), "Return a new array of the given shape.", blanks=[3])
@@ -36,7 +35,6 @@ class FillInExplorer(ModelExplorer):
 
     explorer = traitlets.Unicode("fill_in").tag(sync=True)
     blanks = traitlets.List(traitlets.Int()).tag(sync=True)
-    mask_token = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -46,25 +44,16 @@ class FillInExplorer(ModelExplorer):
         blanks: Sequence[int] = (),
         mask_token: str = "<|mask|>",
     ) -> None:
-        self._hidden, self._mask = list(blanks), mask_token
-        super().__init__(model, tokenizer, text)
-        self.blanks, self.mask_token = self._hidden, mask_token
-
-    def _ids(self, text: str) -> list[int]:
-        return ids_with_blanks(self._tokenizer, text, self._mask)
+        self._hidden = list(blanks)
+        super().__init__(model, tokenizer, text, mask_token)
+        self.blanks = self._hidden
 
     def _result(self, ids: list[int]) -> dict:
         strange = [place for place in self._hidden if not 0 <= place < len(ids)]
         if strange:
             raise ValueError(f"blanks holds {strange[0]}, it must hold places of tokens, from 0 to {len(ids) - 1}")
+        places = sorted({*self._hidden, *self._places(ids)})
         mask = self._tokenizer.token_to_id(self._mask)
-        places = sorted({*self._hidden, *(place for place, id in enumerate(ids) if id == mask)})
         read = [mask if place in places else id for place, id in enumerate(ids)]
-        pieces = [SIGN if place in places else spelled(self._tokenizer, id) for place, id in enumerate(ids)]
-        if not places:
-            return {"pieces": pieces, "places": [], "rows": []}
-        shares = scores_of(self._model, read)[places[0]].softmax(dim=-1)[: self._tokenizer.vocab_size]
-        best = shares.topk(min(ROWS, len(shares)))
-        found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        rows = [[spelled(self._tokenizer, id), round(share, 4)] for id, share in found]
-        return {"pieces": pieces, "places": places, "rows": rows}
+        rows = self._rows(scores_of(self._model, read)[places[0]], ROWS) if places else []
+        return super()._result(read) | {"places": places, "rows": rows}

@@ -4,7 +4,8 @@ import { percent } from "./bars.js";
 import { SIGN } from "./blanks.js";
 import { visible } from "./chips.js";
 import { button } from "./dom.js";
-import { distribution, highest, logProbability } from "./sample.js";
+import { highest, signed, written } from "./numbers.js";
+import { distribution, logProbability } from "./sample.js";
 import { FEED_FORWARD, partsOf } from "./switches.js";
 
 const ROWS = 10;
@@ -22,7 +23,7 @@ export function rowName(row, count, say) {
 export function lensCell({ name, token, piece, share, chosen = null, moved = false }, model, say) {
   const attributes = {
     class: [chosen ? "llm-chosen" : "", moved ? "llm-moved" : ""].join(" ").trim() || null,
-    style: `--share: ${share}`,
+    style: `--weight: ${share}`,
     title: percent(share),
     "aria-pressed": chosen === null ? null : String(chosen),
     "aria-label": say(`cell_${sideOf(model)}`, name, visible(token), visible(piece), percent(share)),
@@ -78,8 +79,8 @@ function showCandidates({ plain, shown: { before, after }, watched }, context) {
   const told = logProbability(before, watched);
   const piece = visible(pieces[watched]);
   parts.note.textContent = left
-    ? say("before", piece, percent(own[watched]), percent(left[watched]), signed(logProbability(after, watched) - told))
-    : say("now", piece, percent(own[watched]), signed(told));
+    ? say("before", piece, percent(own[watched]), percent(left[watched]), signed(logProbability(after, watched) - told, 2))
+    : say("now", piece, percent(own[watched]), written(told, 2));
 }
 
 export function showSwitches({ effects, watched, plain }, { model, say, pieces, numHeads, numLayers, parts, chosen }) {
@@ -94,12 +95,12 @@ export function showSwitches({ effects, watched, plain }, { model, say, pieces, 
       const condition = say(isOff ? "off" : "on");
       const key = effect === undefined ? "part" : "effect";
       return {
-        text: effect === undefined ? condition : signed(effect),
+        text: effect === undefined ? condition : signed(effect, 2),
         attributes: {
           class: [isOff ? "llm-off" : "", effect > 0 ? "llm-against" : ""].join(" ").trim() || null,
-          style: effect === undefined ? null : `--share: ${Math.min(1, Math.abs(effect))}`,
+          style: effect === undefined ? null : `--weight: ${Math.min(1, Math.abs(effect))}`,
           "aria-pressed": String(!isOff),
-          "aria-label": say(key, name, nameOf(part), condition, effect === undefined ? "" : signed(effect)),
+          "aria-label": say(key, name, nameOf(part), condition, effect === undefined ? "" : signed(effect, 2)),
         },
       };
     });
@@ -110,10 +111,4 @@ export function showSwitches({ effects, watched, plain }, { model, say, pieces, 
   parts.reset.hidden = !off.length;
   const after = plain && visible(pieces[plain.ids[chosen.place]]);
   parts.measured.textContent = effects?.length ? say(`measured_${sideOf(model)}`, visible(pieces[watched]), after) : "";
-}
-
-// A number with its sign, the minus as a minus.
-function signed(value) {
-  const text = Math.abs(value).toFixed(2);
-  return Number(text) === 0 ? "0.00" : `${value < 0 ? "−" : "+"}${text}`;
 }

@@ -1,10 +1,10 @@
 // Logit lens: what each layer would say after each token, and what changes when heads or layers are switched off.
 
 import { bars } from "./bars.js";
-import { marked, SIGN } from "./blanks.js";
+import { piecesOf, reading } from "./blanks.js";
+import { cellTable } from "./cells.js";
 import { visible } from "./chips.js";
-import { button, change, node, store } from "./dom.js";
-import { grid } from "./grid.js";
+import { button, change, node, store, textBox } from "./dom.js";
 import { lensCell, rowName, showState, showSwitches, sideOf } from "./lens_view.js";
 import { logProbability } from "./sample.js";
 import { modelExplorer, newest } from "./starter.js";
@@ -79,7 +79,7 @@ const TEXTS = {
 function still(model, say) {
   const { pieces, layers } = model.get("still");
   const title = say(`lens_${sideOf(model)}`);
-  const table = grid(() => {});
+  const table = cellTable(() => {});
   table.entitle(title);
   const rows = layers.map((cells, row) => {
     const name = rowName(row, layers.length, say);
@@ -92,9 +92,9 @@ function still(model, say) {
 }
 
 function build({ model, say, engine, attempt }) {
-  const { numHeads, numLayers, special } = engine.about;
+  const { numHeads, numLayers } = engine.about;
   const mask = model.get("mask_token");
-  const pieces = mask ? engine.about.pieces.with(special[mask], SIGN) : engine.about.pieces;
+  const pieces = piecesOf(engine.about, mask);
   // What is there: plain and changed are readings, the latter null while all is on; shown are the logits of the cell
   // that is chosen, with and without what is off. What is wanted: text, model.get("off"), row and place.
   const state = { text: null, off: "[]", plain: null, changed: null, shown: null, watched: null, effects: null };
@@ -128,7 +128,6 @@ function build({ model, say, engine, attempt }) {
   const update = newest(
     attempt(async () => {
       const [text, off] = [parts.text.value, model.get("off")];
-      store(model, { text });
       try {
         if (state.text !== text) arrived(text, await asked.plain(text));
         if (state.off !== JSON.stringify(off)) {
@@ -177,7 +176,7 @@ function build({ model, say, engine, attempt }) {
 function asking(engine, mask) {
   const ask = (job, request) => engine.ask(job, request).result;
   return {
-    plain: (text) => ask("lenses", mask ? { text: marked(text, mask), allowedSpecial: [mask] } : { text }),
+    plain: (text) => ask("lenses", reading(text, mask)),
     without: (ids, off) => ask("lenses", { ids, interventions: interventions(off) }),
     // the logits of one cell
     cell: async ({ ids, states }, { row, place }) => {
@@ -194,17 +193,15 @@ function asking(engine, mask) {
 }
 
 function makeParts(model, say, on) {
-  const text = node("textarea", { rows: 3, spellcheck: "false", "aria-label": say("text") });
-  text.value = model.get("text");
-  text.addEventListener("input", on.type);
+  const text = textBox(model, say("text"), 3, on.type);
   const [measure, reset] = [button(say("measure"), on.measure), button(say("reset"), on.reset)];
   const parts = {
     text,
-    lens: grid(on.cell),
+    lens: cellTable(on.cell),
     alone: bars("", [say("token"), say("model")]),
     both: bars("", [say("token"), say("whole"), say("without")], 2),
     note: node("p", { class: "llm-note", role: "status" }),
-    switches: grid(on.part, true),
+    switches: cellTable(on.part, true),
     measured: node("p", { class: "llm-note" }),
     work: stoppable(say("stop"), [measure], (working) => (text.readOnly = working)),
     reset,

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from ..models import Llama, ModernBERT
 from ..tokenizers import BPETokenizer
-from .blanks import SIGN, ids_with_blanks
-from .model_explorer import ModelExplorer, at_rest, spelled
+from .blanks import BlankExplorer
+from .model_explorer import at_rest
 
 FEED_FORWARD = "feed_forward"
 
 
-class LogitLensExplorer(ModelExplorer):
+class LogitLensExplorer(BlankExplorer):
     """A text, what the model would say to each of its tokens if it ended early, and a switch for each head.
 
     A decoder says what comes after the token, an encoder what stands there, most usefully where [MASK] is typed. The
@@ -31,8 +31,7 @@ class LogitLensExplorer(ModelExplorer):
             "feed_forward".
         mask_token: what an encoder was trained to fill in; a decoder does without.
     Raises:
-        ValueError: as ``ModelExplorer`` does, a ``mask_token`` that an encoder's tokenizer does not have, or a part in
-            ``off`` that the model does not have.
+        ValueError: as ``BlankExplorer`` does, or a part in ``off`` that the model does not have.
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens",
         https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens
 
@@ -44,7 +43,6 @@ class LogitLensExplorer(ModelExplorer):
 
     explorer = traitlets.Unicode("logit_lens").tag(sync=True)
     off = traitlets.List().tag(sync=True)
-    mask_token = traitlets.Unicode().tag(sync=True)  # empty for a decoder
 
     def __init__(
         self,
@@ -54,28 +52,20 @@ class LogitLensExplorer(ModelExplorer):
         off: Sequence[tuple[int, int | str]] = (),
         mask_token: str = "<|mask|>",
     ) -> None:
-        self._mask = "" if isinstance(model, Llama) else mask_token
-        super().__init__(model, tokenizer, text)
+        super().__init__(model, tokenizer, text, mask_token)
         layers, heads = model.config.num_layers, model.config.num_heads
         for layer, part in off:
             if layer not in range(layers) or part != FEED_FORWARD and part not in range(heads):
                 rule = f"a layer from 0 to {layers - 1} with a head from 0 to {heads - 1} or {FEED_FORWARD!r}"
                 raise ValueError(f"off holds ({layer!r}, {part!r}), it must hold pairs of {rule}")
-        self.off, self.mask_token = [[layer, part] for layer, part in off], self._mask
-
-    def _ids(self, text: str) -> list[int]:
-        return ids_with_blanks(self._tokenizer, text, self._mask) if self._mask else super()._ids(text)
+        self.off = [[layer, part] for layer, part in off]
 
     def _result(self, ids: list[int]) -> dict:
         shares = lens_of(self._model, ids).softmax(dim=-1)[..., : self._tokenizer.vocab_size]
         best = shares.max(dim=-1)
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         named = [[[self._spelled(id), round(share, 3)] for id, share in zip(*row, strict=True)] for row in rows]
-        return {"pieces": [self._spelled(id) for id in ids], "layers": named}
-
-    def _spelled(self, id: int) -> str:
-        piece = spelled(self._tokenizer, id)
-        return SIGN if piece == self._mask else piece
+        return super()._result(ids) | {"layers": named}
 
 
 @torch.no_grad()

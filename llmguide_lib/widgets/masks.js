@@ -1,6 +1,7 @@
 // Mask builder: two texts of a batch, the rules that may be combined, single cells to flip, and what follows.
 
 import { button, change, checkbox, follow, node, slider, store } from "./dom.js";
+import { arrows } from "./grid.js";
 import { mask, reach } from "./numbers.js";
 import { speaker } from "./texts.js";
 
@@ -84,22 +85,12 @@ function grid(model, say, text, size) {
     store(model, { flipped: kept.length < model.get("flipped").length ? kept : [...kept, [text, t, s]] });
   };
   const cells = numbers.map((t) => numbers.map((s) => change(button("", flip(t, s)), { tabindex: t + s ? -1 : 0 })));
-  const move = (event) => {
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    const t = cells.findIndex((row) => row.includes(event.target));
-    const next = step && t >= 0 && cells[t + step[0]]?.[cells[t].indexOf(event.target) + step[1]];
-    if (!next) return;
-    event.preventDefault();
-    event.target.tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
-  };
   const rows = cells.map((row, t) =>
     node("tr", {}, node("th", { scope: "row" }, t + 1), ...row.map((cell) => node("td", {}, cell)), node("td")),
   );
   const table = node(
     "table",
-    { class: "llm-grid", keydown: move },
+    { class: "llm-grid", keydown: arrows(cells) },
     node("caption", {}, say("text", text + 1)),
     node("tr", {}, node("td"), ...head, node("th", { scope: "col", class: "llm-each" }, say("each"))),
     ...rows,

@@ -16,6 +16,12 @@ export class Cache {
     this.layers = model.blocks.map(() => ({ keys: new Float32Array(size), values: new Float32Array(size) }));
     this.length = 0;
   }
+
+  // For a text that goes on in several ways.
+  copy() {
+    const layers = this.layers.map(({ keys, values }) => ({ keys: keys.slice(), values: values.slice() }));
+    return Object.assign(Object.create(Cache.prototype), { layers, length: this.length });
+  }
 }
 
 // The final states of the tokens, one vector each; with a cache they follow those that were read before.
@@ -84,10 +90,11 @@ function attend(model, block, x, { keys, values }, place, hooks) {
 }
 
 // Softmax of the scaled products of every query with the keys that it may see; the others keep weight 0.
-function attentionWeights(model, { window }, query, keys, { start, count, size }) {
-  const { numHeads, numGroups, headWidth, causal } = model;
+function attentionWeights(model, block, query, keys, { start, count, size }) {
+  const { numHeads, numGroups, headWidth } = model;
+  const { window, causal, temperature } = block;
   const weights = new Float32Array(numHeads * count * size);
-  const scale = 1 / Math.sqrt(headWidth);
+  const scale = 1 / (Math.sqrt(headWidth) * temperature);
   for (let head = 0; head < numHeads; head++) {
     const group = Math.floor((head * numGroups) / numHeads);
     for (let t = 0; t < count; t++) {

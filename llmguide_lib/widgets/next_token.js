@@ -1,9 +1,10 @@
 // Next token: the tokens of a text, what the model expects after each of them, and the text growing token by token.
 
 import { bars } from "./bars.js";
-import { chips, visible } from "./chips.js";
-import { button, follow, node, store } from "./dom.js";
-import { distribution, greedy, highest, sampler } from "./sample.js";
+import { chips, stillChips, visible } from "./chips.js";
+import { button, follow, node, store, textBox } from "./dom.js";
+import { highest } from "./numbers.js";
+import { distribution, greedy, sampler } from "./sample.js";
 import { drawnFrom, samplingOf, settings, SETTINGS } from "./settings.js";
 import { modelExplorer, newest } from "./starter.js";
 
@@ -41,12 +42,9 @@ function rowsAfter(logits, pieces, sampling) {
 
 function still(model, say) {
   const { pieces, rows } = model.get("still");
-  const row = chips(say("tokens"), () => {});
-  row.show(pieces, pieces.length - 1);
-  for (const chip of row.element.children) chip.disabled = true;
   const table = bars(say("after", visible(pieces.at(-1))), [say("token"), say("model")]);
   table.show(rows.map(([piece, share]) => ({ piece, shares: [share] })));
-  return node("div", {}, row.element, table.element);
+  return node("div", {}, stillChips(say("tokens"), pieces, pieces.length - 1), table.element);
 }
 
 function build({ model, say, engine, attempt }) {
@@ -116,12 +114,7 @@ function build({ model, say, engine, attempt }) {
 }
 
 function makeParts(model, say, on) {
-  const text = node("textarea", { rows: 3, spellcheck: "false", "aria-label": say("text") });
-  text.value = model.get("text");
-  text.addEventListener("input", () => {
-    store(model, { text: text.value });
-    on.type(text.value);
-  });
+  const text = textBox(model, say("text"), 3, on.type);
   const buttons = [button(say("best"), on.best), button(say("draw"), on.drawn)];
   const write = button(say("write"), on.write);
   const parts = {

@@ -4,7 +4,7 @@ import traitlets
 
 from ..models import Llama
 from ..tokenizers import BPETokenizer
-from .model_explorer import ModelExplorer, scores_of, spelled
+from .model_explorer import ModelExplorer, scores_of
 
 ROWS = 10
 
@@ -39,8 +39,4 @@ class NextTokenExplorer(ModelExplorer):
         super().__init__(model, tokenizer, text)
 
     def _result(self, ids: list[int]) -> dict:
-        shares = scores_of(self._model, ids)[-1].softmax(dim=-1)[: self._tokenizer.vocab_size]
-        best = shares.topk(min(ROWS, len(shares)))
-        found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        rows = [[spelled(self._tokenizer, id), round(share, 4)] for id, share in found]
-        return super()._result(ids) | {"rows": rows}
+        return super()._result(ids) | {"rows": self._rows(scores_of(self._model, ids)[-1], ROWS)}

@@ -42,6 +42,14 @@ export const REFUSALS = {
     en: "The text has {0} tokens, the model reads at most {1}. Shorten it.",
     zh: "文本有 {0} 个词元，模型最多读 {1} 个。请缩短。",
   },
+  room: {
+    en: "{0} tokens of text and {1} new ones are more than the {2} that the model reads. Shorten the text.",
+    zh: "文本有 {0} 个词元，再加 {1} 个新词元，超过了模型能读的 {2} 个。请缩短文本。",
+  },
+  wide: {
+    en: "The text has {0} characters; at most {1} are cut here. Shorten it.",
+    zh: "文本有 {0} 个字符，这里最多切分 {1} 个。请缩短。",
+  },
   bothWays: {
     en: "This model reads in both directions; it fills gaps and cannot go on with a text.",
     zh: "这个模型双向阅读，会填空，不会续写。",

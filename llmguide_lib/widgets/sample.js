@@ -21,19 +21,6 @@ export function greedy(logits) {
   return logits.reduce((best, value, id) => (value > logits[best] ? id : best), 0);
 }
 
-// The ids with the largest values, the largest first; of equals the smaller id. What is kept stays sorted, so that most
-// values are looked at once: the logit lens asks this for every token in every layer.
-export function highest(values, count) {
-  const kept = [];
-  for (let id = 0; id < values.length; id++) {
-    if (kept.length === count && !(values[id] > values[kept[count - 1]])) continue;
-    const place = kept.findIndex((other) => values[id] > values[other]);
-    kept.splice(place < 0 ? kept.length : place, 0, id);
-    if (kept.length > count) kept.pop();
-  }
-  return kept;
-}
-
 // The natural logarithm of a token's probability, in nats; it stays finite where the probability itself is 0 in float64.
 export function logProbability(logits, id) {
   const top = logits.reduce((a, b) => Math.max(a, b), -Infinity);

@@ -13,12 +13,13 @@ export function canOpen(model) {
 }
 
 // {about, ask, stop, close}: the engine with the explorer's model loaded. `tell` hears the share of bytes that have
-// arrived, `signal` gives up waiting. The worker ends with the last explorer that closes.
-export async function openModel(model, { tell, signal }) {
+// arrived, `signal` gives up waiting; without `weights` it is the tokenizer alone. The worker ends with the last explorer
+// that closes.
+export async function openModel(model, { tell, signal, weights = true }) {
   const open = model.source ?? (model.send ? fromKernel : fromSite);
-  const source = await open(model, { tell, signal, running: [...shared.keys()] });
+  const source = await open(model, { tell, signal, weights, running: [...shared.keys()] });
   signal.throwIfAborted();
-  if (!source.load && !shared.has(source.key)) return openModel(model, { tell, signal }); // it ended in between
+  if (!source.load && !shared.has(source.key)) return openModel(model, { tell, signal, weights }); // it ended in between
   const entry = shared.get(source.key) ?? begin(source);
   entry.users.add(tell);
   const close = () => {
@@ -93,16 +94,16 @@ function fromKernel(model, { tell, signal, running }) {
 }
 
 // Files that the website's builder wrote; only the course's own models have some.
-async function fromSite(model) {
+async function fromSite(model, { weights }) {
   const name = model.get("course");
   if (!name) throw new Refusal("elsewhere");
   const folder = new URL(FOLDER, import.meta.url);
   const load = async (tell, signal) => ({
-    weights: await fetched(new URL(`${name}.bin`, folder), signal, tell),
+    weights: weights ? await fetched(new URL(`${name}.bin`, folder), signal, tell) : new Uint8Array(),
     tokenizer: JSON.parse(new TextDecoder().decode(await fetched(new URL(`${name}.json`, folder), signal))),
     worker: () => new Worker(new URL("./engine.worker.js", import.meta.url), { type: "module" }),
   });
-  return { key: `site ${name}`, load };
+  return { key: `site ${name}${weights ? "" : " tokenizer"}`, load };
 }
 
 async function fetched(address, signal, tell = () => {}) {

@@ -25,11 +25,12 @@ const PATIENCE_MS = 4000;
 //   removed. engine = {about, ask, stop} (engine.js lists the jobs; about.pieces has what each id spells).
 //   attempt(act) gives a function that calls act and shows the sentence of what it refuses.
 // still(model, say) gives an element that shows the stored result without running anything.
-export function modelExplorer(texts, { build, still }) {
-  return { render: ({ model, el }) => render(model, el, { texts, build, still }) };
+// weights: false for an explorer that needs the tokenizer only.
+export function modelExplorer(texts, { build, still, weights = true }) {
+  return { render: ({ model, el }) => render(model, el, { texts, build, still, weights }) };
 }
 
-function render(model, el, { texts, build, still }) {
+function render(model, el, { texts, build, still, weights }) {
   const lang = model.get("lang");
   const say = speaker({ ...FRAME, ...texts }, lang);
   const parts = {
@@ -44,7 +45,7 @@ function render(model, el, { texts, build, still }) {
   const life = new AbortController(); // of this view of the explorer
   const run = async () => {
     explain(null);
-    const engine = await loaded(model, say, parts, life.signal);
+    const engine = await loaded(model, say, parts, { weights, life: life.signal });
     life.signal.addEventListener("abort", engine.close);
     const attempt = (act) => attempting(act, explain, life.signal);
     const { element, stop } = build({ model, say, engine, attempt });
@@ -74,7 +75,7 @@ function render(model, el, { texts, build, still }) {
 }
 
 // Opens the model with a progress bar and a button that gives up.
-async function loaded(model, say, { start, status }, life) {
+async function loaded(model, say, { start, status }, { weights, life }) {
   const giving = new AbortController();
   const signal = AbortSignal.any([giving.signal, life]);
   const bar = node("progress", { max: 1, "aria-label": say("waiting") });
@@ -89,7 +90,7 @@ async function loaded(model, say, { start, status }, life) {
     status.textContent = say("loading", Math.round(100 * share));
   };
   try {
-    const engine = await openModel(model, { tell, signal });
+    const engine = await openModel(model, { tell, signal, weights });
     status.textContent = "";
     return engine;
   } finally {

@@ -1,5 +1,6 @@
 """Builds the committed notebooks: composes both languages, runs the English lesson where its code changed."""
 
+import ast
 import copy
 import hashlib
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def _build_pair(manifest: Manifest, chapter: Chapter, kind: str, run_all: bool) 
                 execute(english)
             except BookError as error:
                 raise BookError(f"{source.path}: {error}") from None
-            english.metadata.llmguide["library"] = library_hash(manifest, chapter)
+            english.metadata.llmguide["library"] = library_hash(manifest, source)
         else:
             take_outputs(english, stored)
     for lang in LANGUAGES:
@@ -99,15 +100,23 @@ def code_hash(notebook: nbformat.NotebookNode) -> str:
     return _hash("\0".join(f"{cell.id}\0{cell.source}" for cell in code_cells(notebook)))
 
 
-def library_hash(manifest: Manifest, chapter: Chapter) -> str:
-    """Hash of the library modules that the chapter uses, as book.toml lists them."""
+def imported_modules(source: Source) -> list[str]:
+    """The modules of the library that a script's code cells import, without what those import in turn."""
+    names: set[str] = set()
+    for node in (node for item in source.items if item.is_code for node in ast.walk(ast.parse(item.cell.text))):
+        if isinstance(node, ast.ImportFrom) and node.module == "llmguide_lib":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("llmguide_lib."):
+            names.add(node.module.split(".")[1])
+    return sorted(names)
+
+
+def library_hash(manifest: Manifest, source: Source) -> str:
+    """Hash of the library's modules that a lesson imports. JavaScript does not count: it changes no stored output."""
     files: list[Path] = []
-    for module in chapter.uses:
+    for module in imported_modules(source):
         stem = manifest.root / "llmguide_lib" / module
-        found = sorted(stem.rglob("*.py")) if stem.is_dir() else [stem.with_suffix(".py")]
-        if not found or not all(path.exists() for path in found):
-            raise BookError(f"book.toml: chapter {chapter.slug} uses {module!r}, which is not a module of llmguide_lib")
-        files += found
+        files += sorted(stem.rglob("*.py")) if stem.is_dir() else [stem.with_suffix(".py")]
     return _hash("\0".join(path.read_text(encoding="utf-8") for path in files))
 
 

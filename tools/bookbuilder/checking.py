@@ -8,7 +8,16 @@ from pathlib import Path
 import nbformat
 
 from . import readme
-from .building import as_text, code_hash, finish, library_hash, read_notebook, take_outputs, widget_states
+from .building import (
+    as_text,
+    code_hash,
+    finish,
+    imported_modules,
+    library_hash,
+    read_notebook,
+    take_outputs,
+    widget_states,
+)
 from .execute import PNG, WIDGET, code_cells
 from .glossary import Term, foreign_words, read_glossary
 from .manifest import KINDS, LANGUAGES, BookError, Chapter, Manifest
@@ -22,28 +31,37 @@ CARD = ("exercise", "difficulty", "minutes", "points")
 
 
 def check(manifest: Manifest) -> tuple[list[Problem], list[Problem]]:
-    """All problems of the book, and all warnings (a lesson whose library changed since it was run)."""
+    """All problems of the book, and all warnings (a lesson whose library changed since it was run).
+
+    A draft is not built and may lack parts; what stands of it is checked like the rest.
+    """
     problems = [*_unlisted(manifest), *_readme_problems(manifest)]
     warnings: list[Problem] = []
     terms = read_glossary(manifest.root)
-    for chapter in manifest.finished:
-        for kind in KINDS:
-            path = manifest.source(chapter, kind)
-            if not path.exists():
-                problems.append(Problem(path, 1, "missing", "write it, or set the chapter's status to planned"))
-                continue
+    for chapter in manifest.written:
+        sources = {kind: path for kind in KINDS if (path := manifest.source(chapter, kind)).exists()}
+        for kind, path in sources.items():
             source = read_source(path)
-            problems += source.problems
-            problems += _item_problems(source)
-            problems += _foreign_words(source, terms)
-            problems += _exercise_problems(chapter, source) if kind == "exercises" else _claims(chapter, source)
-            problems += _built_problems(manifest, chapter, source)
-        warnings += _library_changed(manifest, chapter)
+            problems += [*source.problems, *_item_problems(source), *_foreign_words(source, terms)]
+            if chapter.finished:
+                problems += _exercise_problems(chapter, source) if kind == "exercises" else _claims(chapter, source)
+                problems += _built_problems(manifest, chapter, source)
+                if kind == "lesson" and not source.problems:
+                    warnings += _library_changed(manifest, chapter, source)
+        if chapter.finished:
+            problems += _missing(manifest, chapter, sources)
     return problems, warnings
 
 
+def _missing(manifest: Manifest, chapter: Chapter, sources: dict[str, Path]) -> Iterator[Problem]:
+    for kind in KINDS:
+        if kind not in sources:
+            fix = "write it, or set the chapter's status to draft"
+            yield Problem(manifest.source(chapter, kind), 1, "missing", fix)
+
+
 def _unlisted(manifest: Manifest) -> Iterator[Problem]:
-    listed = {chapter.slug for chapter in manifest.chapters if chapter.status != "planned"}
+    listed = {chapter.slug for chapter in manifest.written}
     for folder in sorted(path for path in manifest.src.iterdir() if path.is_dir()):
         if folder.name not in listed:
             yield Problem(folder, 1, "not a chapter of book.toml with this status", "list it there or remove it")
@@ -77,7 +95,7 @@ def _item_problems(source: Source) -> Iterator[Problem]:
 
 
 def _decides(code: str, claim: str) -> bool:
-    return bool(re.search(rf'decide\(\s*"{re.escape(claim)}"', code))
+    return bool(re.search(rf"""decide\(\s*["']{re.escape(claim)}["']""", code))
 
 
 def _claims(chapter: Chapter, source: Source) -> Iterator[Problem]:
@@ -176,9 +194,9 @@ def _output_problems(path: Path, notebook: nbformat.NotebookNode, source: Source
                 yield items[cell.id].cell.problem(f"its output holds a path ({found[0]})", "print no paths")
 
 
-def _library_changed(manifest: Manifest, chapter: Chapter) -> Iterator[Problem]:
+def _library_changed(manifest: Manifest, chapter: Chapter, source: Source) -> Iterator[Problem]:
     path = manifest.notebook(chapter, "lesson", "en")
     notebook = read_notebook(path)
-    if notebook is not None and notebook.metadata.llmguide.get("library") != library_hash(manifest, chapter):
-        fix = f"run: tools/book.py build {chapter.slug} --all"
-        yield Problem(path, 1, f"the library ({', '.join(chapter.uses)}) changed since this lesson was run", fix)
+    if notebook is not None and notebook.metadata.llmguide.get("library") != library_hash(manifest, source):
+        what = f"the library ({', '.join(imported_modules(source))}) changed since this lesson was run"
+        yield Problem(path, 1, what, f"run: tools/book.py build {chapter.slug} --all")

@@ -22,7 +22,6 @@ class Chapter:
     status: str
     guide: tuple[str, ...]
     objectives: dict[str, tuple[str, ...]]
-    uses: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -74,6 +73,11 @@ class Manifest:
     @property
     def finished(self) -> tuple[Chapter, ...]:
         return tuple(chapter for chapter in self.chapters if chapter.finished)
+
+    @property
+    def written(self) -> tuple[Chapter, ...]:
+        """The finished chapters and the drafts."""
+        return tuple(chapter for chapter in self.chapters if chapter.status != "planned")
 
     def chapter(self, slug: str) -> Chapter:
         for chapter in self.chapters:

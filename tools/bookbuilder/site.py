@@ -24,8 +24,9 @@ SITE = Path(__file__).resolve().parents[2] / "site"
 SEARCH_INDEX = Path("pagefind") / "pagefind-entry.json"  # also how a folder is known to be an earlier site
 PACKAGES = ("sphinx", "myst_nb", "sphinx_book_theme", "pagefind", "sphinx-mathjax-offline")
 GITHUB = "https://github.com/"
-# The parts of MathJax that a page may load: the component, its fonts, and TeX extensions that load when first used.
-MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
+# The parts of MathJax that site/conf.py asks for, their fonts, and TeX extensions that load when first used.
+MATHJAX = ("startup.js", "core.js", "a11y/assistive-mml.js", "input/tex.js", "output/chtml.js")
+MATHJAX += ("output/chtml/fonts", "input/tex/extensions")
 
 
 def texts(lang: str) -> dict[str, str]:
@@ -146,8 +147,9 @@ def run_sphinx(manifest: Manifest, source: Path, target: Path, lang: str) -> Non
     command += ["-d", f"{source}.doctrees", str(source), str(target)]
     static = str(source / "_static")
     _run(command, f"Sphinx ({lang})", BOOK_ROOT=str(manifest.root), BOOK_LANG=lang, BOOK_STATIC=static)
-    (target / ".buildinfo").unlink()
-    (target / "objects.inv").unlink()
+    unused = [".buildinfo", "objects.inv", *(target / "_static" / "scripts").glob("fontawesome*")]
+    for file in unused:
+        (target / file).unlink()
 
 
 def _run(command: list[str], name: str, **variables: str) -> None:

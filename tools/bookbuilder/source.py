@@ -1,5 +1,6 @@
 """Reads the percent scripts: code cells written once, prose cells in pairs, English first."""
 
+import ast
 import hashlib
 import re
 from collections import Counter
@@ -118,6 +119,7 @@ def read_source(path: Path) -> Source:
     taken: Counter = Counter()
     for cell, zh in _pair(read_cells(path), problems):
         problems.extend(_unknown_words(cell))
+        problems.extend(_not_python(cell))
         items.append(Item(_unique(cell, taken), cell, zh))
     return Source(path, items, problems)
 
@@ -163,6 +165,14 @@ def _unknown_words(cell: Cell) -> Iterator[Problem]:
     ):
         for word in sorted(used - known):
             yield cell.problem(f"unknown {what} {word!r}", f"known: {', '.join(sorted(known))}")
+
+
+def _not_python(cell: Cell) -> Iterator[Problem]:
+    if cell.kind == "code":
+        try:
+            ast.parse(cell.text)
+        except SyntaxError as error:
+            yield cell.problem(f"not Python: {error.msg}, in line {error.lineno} of the cell", "mend the code")
 
 
 def _unique(cell: Cell, taken: Counter) -> str:

@@ -128,7 +128,7 @@ def grade(options: argparse.Namespace) -> int:
 
 
 def bench(options: argparse.Namespace) -> int:
-    ensure({"lab", "dev", "hub"}, options.offline)
+    ensure({"lab", "dev", "hub", "evaluation"}, options.offline)
     scripts = sorted((ROOT / "benchmarks").glob("*.py"))
     return max(run([str(venv_python()), str(script)]) for script in scripts)
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .splits import SPLITS, split_of
+from ..corpora.splits import SPLITS, split_of
 
 GENERATED_SPLITS = (*SPLITS, "longer")
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}

@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 from ..extras import imported
-from .tasks import Classified, Summary
 from .translation import Pair
+from .views import Classified, Summary
 
 Example = str | Classified | Pair | Summary
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..corpora.installation import package_folder
+from ..corpora.splits import SPLITS, split_of
 from ..extras import imported
-from .installation import package_folder
-from .splits import SPLITS, split_of
 
 # Source -> the package that holds its catalogues, and the extra of the course that installs it.
 TRANSLATION_SOURCES = {"jupyterlab": ("jupyterlab_language_pack_zh_CN", "lab"), "sphinx": ("sphinx", "site")}
