@@ -412,7 +412,7 @@ def test_axe_finds_nothing_before_and_after_the_start(page, lang, theme):
 def test_scopes_keep_modules_apart_and_the_worker_is_not_in_the_explorer():
     text = bundle("next_token")
     lines = text.splitlines()
-    assert not [line for line in lines if line.startswith("import ")] and text.count("function seen(") == 1
+    assert not [line for line in lines if line.startswith("import ")] and text.count("function visible(") == 1
     assert [line.split("(")[0] for line in lines if line.startswith("export ")] == ["export default modelExplorer"]
     assert "buildModel" not in text
 
