@@ -1,6 +1,7 @@
 """Chromium for tests that need to see a page; skipped with a sentence where there is none."""
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
@@ -35,16 +36,23 @@ def browser():
         running.close()
 
 
-@pytest.fixture
-def page(browser):
-    """A page on which nothing may go wrong."""
-    made = browser.new_page(viewport={"width": 900, "height": 1000})
+@contextmanager
+def clean_page(browser, width=900):
+    """A page on which nothing may go wrong, for as many tests as its fixture serves."""
+    made = browser.new_page(viewport={"width": width, "height": 1000})
     wrong = []
     made.on("pageerror", lambda error: wrong.append(str(error)))
     made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     yield made
     made.close()
     assert wrong == []
+
+
+@pytest.fixture
+def page(browser):
+    """A page of one test, on which nothing may go wrong."""
+    with clean_page(browser) as made:
+        yield made
 
 
 def violations(page):

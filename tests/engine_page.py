@@ -10,7 +10,9 @@ from llmguide_lib.widgets import explorer
 
 ADDRESS = "http://engine.test/"  # served from the files below; a page over plain http, where browsers hash nothing
 FOLDER = Path(explorer.__file__).parent
-MODULES = "attending beam bpe connection families generate hooks model numbers refusals sample sha256 weights".split()
+MODULES = (
+    "attending beam bpe connection families generate hooks lens model numbers refusals sample sha256 weights".split()
+)
 PRELUDE = """async (names) => {
   window.engine = {};
   for (const name of names) Object.assign(engine, await import(`./${name}.js`));

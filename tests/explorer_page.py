@@ -3,7 +3,6 @@
 import base64
 import json
 import unicodedata
-from contextlib import contextmanager
 from pathlib import Path
 
 from llmguide_lib.widgets import explorer as module
@@ -141,19 +140,6 @@ def _stored_page(explorers, lang, theme):
         f'<script type="application/vnd.jupyter.widget-state+json">{stored}</script>'
         '<script type="module" src="../_static/explorers.js"></script></body></html>'
     )
-
-
-@contextmanager
-def shared_page(browser, width=900):
-    """A page for several tests, on which nothing may go wrong."""
-    page = browser.new_page(viewport={"width": width, "height": 1000})
-    page.set_default_timeout(8000)
-    wrong = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    yield page
-    page.close()
-    assert wrong == []
 
 
 def press_start(page):

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from browser import violations
-from explorer_page import complaint, mount, press_start, shared_page, type_text, visible, visit_site
-from test_model_explorers import SIZES, TOKENIZER, decoder
+from browser import clean_page, violations
+from explorer_models import SIZES, TOKENIZER, decoder, seen
+from explorer_page import complaint, mount, press_start, type_text, visible, visit_site
 
 from llmguide_lib import course
 from llmguide_lib.generation import Greedy, StopTokens, beam_search, generate
@@ -26,7 +26,7 @@ def explorer(text=TEXT, **changes):
 @pytest.fixture(scope="module")
 def opened(browser):
     torch.set_default_dtype(torch.float32)
-    with shared_page(browser) as page:
+    with clean_page(browser) as page:
         mount(page, explorer())
         press_start(page)
         yield page
@@ -50,10 +50,6 @@ def search(page, **changes):
     page.wait_for_function("document.querySelectorAll('.llm-found tr').length > 2")
     page.wait_for_function("document.querySelector('.llm-explorer button:disabled')?.textContent === 'Stop'")
     return [row.locator("th, td").all_inner_texts() for row in page.locator(".llm-found tr").all()[1:]]
-
-
-def seen(ids):
-    return visible("".join(spelled(TOKENIZER, id) if id < 700 else f"#{id}" for id in ids))
 
 
 def number(text):
@@ -91,13 +87,13 @@ def test_the_texts_found_are_the_librarys_and_the_greedy_one_stands_below(
     options = {"num_beams": num_beams, "length_penalty": length_penalty, "end_id": end_id}
     text, score = beam_search(model, torch.tensor([ids]), length, **options)
     made = text[len(ids) :].tolist()
-    assert rows[0][:2] == [seen(made), str(len(made))]
+    assert rows[0][:2] == [seen(*made), str(len(made))]
     assert number(rows[0][3]) == pytest.approx(score, abs=6e-4)
     assert number(rows[0][2]) == pytest.approx(score * len(made) ** length_penalty, abs=6e-3)
     scores = [number(row[3]) for row in rows[:-1]]
     assert scores == sorted(scores, reverse=True)
     made, total = greedy_of(model, ids, length, end_id)
-    assert rows[-1][:2] == [f"greedy: {seen(made)}", str(len(made))]
+    assert rows[-1][:2] == [f"greedy: {seen(*made)}", str(len(made))]
     assert number(rows[-1][2]) == pytest.approx(total, abs=6e-3)
 
 
@@ -119,7 +115,7 @@ def test_a_new_search_replaces_the_one_that_runs(page):
     rows = search(page, text="a row", num_beams=2, length=3)
     ids = TOKENIZER.encode("a row")
     text, _ = beam_search(decoder(), torch.tensor([ids]), 3, num_beams=2)
-    assert rows[0][0] == seen(text[len(ids) :].tolist()) and page.locator(".llm-node:not(.llm-root)").count() == 12
+    assert rows[0][0] == seen(*text[len(ids) :].tolist()) and page.locator(".llm-node:not(.llm-root)").count() == 12
 
 
 def test_it_can_be_stopped_in_the_middle(page):
@@ -151,7 +147,7 @@ def test_the_tree_shows_every_candidate_and_marks_the_best_and_the_greedy_text(p
     first = page.locator(".llm-node.llm-greedy").first
     shares = scores_of(decoder(), ids)[-1].softmax(dim=-1)
     best = shares.argmax().item()
-    assert f"“{seen([best])}”, probability {100 * shares[best]:.1f}%" in first.get_attribute("aria-label")
+    assert f"“{seen(best)}”, probability {100 * shares[best]:.1f}%" in first.get_attribute("aria-label")
 
 
 def test_a_candidate_explains_its_sum_its_score_and_its_fate(page):
@@ -267,7 +263,7 @@ def test_the_course_model_is_searched_on_the_website(browser, tmp_path, lang, th
     for name, content in course_files("gpt").items():
         (tmp_path / name).write_bytes(content)
     stored = BeamExplorer(*course.load("gpt"))
-    with shared_page(browser, width=390) as page:
+    with clean_page(browser, width=390) as page:
         asked = visit_site(page, tmp_path, stored, lang=lang, theme=theme)
         page.locator(".llm-start button").wait_for()
         assert violations(page) == [] and not [path for path in asked if "models/" in path or "engine" in path]

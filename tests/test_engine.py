@@ -613,7 +613,7 @@ MODEL_REFUSALS = {
         "engine.beamSearch(engine.model, Array(20).fill(1), { numBeams: 1, maxNewTokens: 5 }).next()",
         "20 tokens of text and 5 new ones are more than the 24 that the model reads",
     ),
-    "kind": ("unknown", "engine.intervention({ kind: 'x' }, engine.model)", "x is unknown; known are head, layer, rep"),
+    "kind": ("unknown", "engine.intervention({ kind: 'x' }, engine.model)", "x is unknown; known are head, feedForward, layer, rep"),
     "place": ("unknown", "engine.capture(['x'])", "x is unknown; known are embedding, weights"),
     "weights": (
         "unknown",
@@ -739,7 +739,8 @@ def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
       const request = { text: "注意 me", maxNewTokens: 30, sampling };
       const { result } = link.ask("generate", request, (one) => tokens.push(one));
       const plain = (list) => list.map((one) => Array.from(one));
-      const inside = await link.ask("forward", { text: "注意 me", places: ["weights"], lens: true }).result;
+      const inside = await link.ask("forward", { text: "注意 me", places: ["block", "weights"] }).result;
+      const said = inside.found.block.map(({ values }) => link.ask("say", { states: values }).result);
       return {
         encoded: await link.ask("encode", { text: "注意 me" }).result,
         decoded: await link.ask("decode", { ids: [1, 2, 3] }).result,
@@ -747,7 +748,7 @@ def test_a_worker_encodes_generates_and_shows_what_is_inside(site, how):
         made: await result,
         tokens,
         logits: Array.from(inside.logits),
-        layers: plain(inside.layers),
+        layers: (await Promise.all(said)).map(({ logits }) => Array.from(logits)),
         weights: plain(inside.found.weights.map(({ values }) => values)),
       };
     }"""

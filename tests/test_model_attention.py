@@ -2,47 +2,34 @@
 
 import pytest
 import torch
-from browser import violations
-from explorer_page import answers, complaint, mount, press_start, shared_page, state_of, type_text, visible, visit_site
-from hard_texts import HARD
+from browser import clean_page, violations
+from explorer_models import MASK, MASK_ID, SIZES, TOKENIZER, about, decoder, encoder, seen
+from explorer_page import answers, complaint, mount, press_start, state_of, type_text, visible, visit_site
 from test_engine import MASKS, attends, observed
-from test_model_explorers import SIZES, decoder
 
 from llmguide_lib import course
-from llmguide_lib.models import GPT, GPTConfig, ModernBERT, ModernBERTConfig
-from llmguide_lib.tokenizers import BPETokenizer
+from llmguide_lib.models import GPT, GPTConfig
 from llmguide_lib.widgets import BeamExplorer, ModelAttentionExplorer
+from llmguide_lib.widgets.blanks import ids_with_blanks
 from llmguide_lib.widgets.explorer import bundle
-from llmguide_lib.widgets.model_explorer import course_files, spelled
+from llmguide_lib.widgets.model_explorer import course_files
 
-TOKENIZER = BPETokenizer.train(HARD.values(), 700, ["<|end|>", "<|mask|>"])
-TEXTS = {"decoder": "the row of 注意", "encoder": "the row<|mask|> of words"}
+TEXTS = {"decoder": "the row of 注意", "encoder": "the row [MASK] of words"}
 SETTINGS = {"layer": 0, "head": 0, "asking": -1, "mask": "trained", "window": 3, "temperature": 1, "only": -1}
-
-
-def encoder():
-    """As ``decoder``: random, and kept exactly by int8."""
-    model = ModernBERT(ModernBERTConfig(**SIZES, window=3, global_every=2)).float().eval()
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.copy_(torch.randint(-127, 128, weight.shape, generator=generator) / 512)
-                weight[:, 0] = 127 / 512
-    return model
 
 
 MAKERS = {"decoder": decoder, "encoder": encoder}
 
 
 def ids_of(name):
-    return TOKENIZER.encode(TEXTS[name], ["<|mask|>"] if name == "encoder" else ())
+    text = TEXTS[name]
+    return ids_with_blanks(TOKENIZER, text, MASK) if name == "encoder" else TOKENIZER.encode(text)
 
 
 @pytest.fixture(scope="module")
 def pages(browser):
     torch.set_default_dtype(torch.float32)
-    with shared_page(browser) as first, shared_page(browser) as second:
+    with clean_page(browser) as first, clean_page(browser) as second:
         for page, name in ((first, "decoder"), (second, "encoder")):
             mount(page, ModelAttentionExplorer(MAKERS[name](), TOKENIZER, TEXTS[name]))
             press_start(page)
@@ -67,18 +54,6 @@ def settle(page):
     page.evaluate(code)
 
 
-def percent(share):
-    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
-def close(text, share):
-    return text == percent(share) or abs(float(text.strip("<%")) - 100 * share) < 0.11
-
-
-def seen(id):
-    return visible(spelled(TOKENIZER, id) if id < TOKENIZER.vocab_size else f"#{id}")
-
-
 def table(page, place):
     rows = page.locator(".llm-bars").nth(place).locator("tbody tr").all()
     return [row.locator("th, td").all_inner_texts() for row in rows]
@@ -93,16 +68,16 @@ def assert_shows(page, name, model, *, layer, head, asking):
     found = table(page, 0)
     assert len(found) == min(8, int((row > 0).sum()))
     for (label, share), place in zip(found, row.argsort(descending=True, stable=True).tolist(), strict=False):
-        assert label == f"{seen(ids[place])} ({place})" or close(share, row[int(label.split("(")[-1][:-1])].item())
-        assert close(share, row[place].item())
+        assert label == f"{seen(ids[place])} ({place})" or about(share, row[int(label.split("(")[-1][:-1])].item())
+        assert about(share, row[place].item())
     with torch.no_grad():
         before = MAKERS[name]()(tokens)[0, asking].softmax(dim=-1)
     now = inside["logits"][asking].softmax(dim=-1)
-    spelt = {seen(id): id for id in reversed(range(710))}
+    spelt = {seen(id): id for id in reversed(range(710))} | {"[MASK]": MASK_ID}
     rows = table(page, 1)
     assert rows[0][0] == seen(before.argmax().item()) and 6 <= len(rows) <= 9
     for piece, own, changed in rows:
-        assert close(own, before[spelt[piece]].item()) and close(changed, now[spelt[piece]].item())
+        assert about(own, before[spelt[piece]].item()) and about(changed, now[spelt[piece]].item())
     return (now - before).abs().sum().item() / 2
 
 
@@ -131,19 +106,19 @@ def test_mask_and_temperature_change_them_as_in_pytorch(pages, name, mask, tempe
     changed = attends(MAKERS[name](), MASKS[mask], temperature, None if only < 0 else only)
     moved = assert_shows(page, name, changed, layer=1, head=1, asking=3)
     note = page.get_by_role("status").last.inner_text()
-    assert close(note.split("attention ")[1].split(" of")[0], moved)
+    assert about(note.split("attention ")[1].split(" of")[0], moved)
 
 
 def test_an_encoders_mask_is_a_token_and_looked_at_first(pages):
     page = ready(pages, "encoder")
     chosen = page.locator('.llm-chips [aria-pressed="true"]')
-    assert chosen.inner_text() == "<|mask|>"
-    assert page.locator(".llm-bars caption").last.inner_text() == "The model expects in place of “<|mask|>”"
+    assert chosen.inner_text() == "[MASK]"
+    assert page.locator(".llm-bars caption").last.inner_text() == "The model expects in place of “[MASK]”"
     options = [page.locator("select option").all_inner_texts() for page in pages.values()]
     assert "only what came before" in options[1] and "only what came before" not in options[0]
     type_text(pages["decoder"], TEXTS["encoder"])  # where it is no token
     settle(pages["decoder"])
-    assert "<|mask|>" not in pages["decoder"].locator(".llm-chips button").all_inner_texts()
+    assert "[MASK]" not in pages["decoder"].locator(".llm-chips button").all_inner_texts()
 
 
 def test_a_prediction_follows_the_end_of_the_text_until_a_token_is_chosen(pages):
@@ -162,11 +137,11 @@ def test_a_prediction_follows_the_end_of_the_text_until_a_token_is_chosen(pages)
 
 def test_moved_is_half_the_sum_of_differences(pages):
     code = """async (source) => {
-      const { highest, moved } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-      return [moved([0.5, 0.5, 0], [0.2, 0.5, 0.3]), moved([1, 0], [0, 1]), highest([1, 3, 2, 3], 3)];
+      const { moved } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+      return [moved([0.5, 0.5, 0], [0.2, 0.5, 0.3]), moved([1, 0], [0, 1])];
     }"""
-    first, second, order = pages["decoder"].evaluate(code, bundle("numbers"))
-    assert first == pytest.approx(0.3) and second == 1 and order == [1, 3, 2]
+    first, second = pages["decoder"].evaluate(code, bundle("numbers"))
+    assert first == pytest.approx(0.3) and second == 1
 
 
 # -- controls ---------------------------------------------------------------------------------------------------------
@@ -276,7 +251,7 @@ def test_bad_input_is_named(make, message, unchecked):
 def test_the_stored_result_is_one_heads_map_and_the_prediction(name, unchecked):
     explorer = ModelAttentionExplorer(MAKERS[name](), TOKENIZER, TEXTS[name], layer=1, head=2)
     inside = observed(MAKERS[name](), torch.tensor([ids_of(name)]))
-    asking = ids_of(name).index(TOKENIZER.special_tokens["<|mask|>"]) if name == "encoder" else len(ids_of(name)) - 1
+    asking = ids_of(name).index(MASK_ID) if name == "encoder" else len(ids_of(name)) - 1
     stored = explorer.still
     torch.testing.assert_close(torch.tensor(stored["weights"]), inside["weights"][1][2].double(), atol=6e-4, rtol=0)
     assert (stored["asking"], stored["causal"]) == (asking, name == "decoder")
@@ -293,7 +268,7 @@ def test_it_shares_the_model_with_another_explorer_on_the_page_and_axe_finds_not
         sent.append(answers(one, content)[0])
         return answers(one, content)
 
-    with shared_page(browser) as page:
+    with clean_page(browser) as page:
         explorers = [ModelAttentionExplorer(model, TOKENIZER, "a row"), BeamExplorer(model, TOKENIZER, "a row")]
         mount(page, *explorers, theme="dark", kernel=kernel)
         press_start(page)
@@ -310,14 +285,14 @@ def test_the_course_models_are_looked_into_on_the_website(browser, tmp_path, nam
     for file, content in course_files(name).items():
         (tmp_path / file).write_bytes(content)
     stored = ModelAttentionExplorer(*course.load(name))
-    with shared_page(browser, width=390) as page:
+    with clean_page(browser, width=390) as page:
         asked = visit_site(page, tmp_path, stored, lang=lang, theme=theme)
         page.locator(".llm-map").wait_for()
         assert violations(page) == [] and not [path for path in asked if "models/" in path or "engine" in path]
         press_start(page)
         page.locator(".llm-heads").wait_for()
         chosen = page.locator('.llm-chips [aria-pressed="true"]').inner_text()
-        assert chosen == {"gpt": "␣array", "bert": "<|mask|>"}[name]
+        assert chosen == {"gpt": "␣array", "bert": "[MASK]"}[name]
         first = table(page, 1)[0]
         assert first[0] == visible(stored.still["rows"][0][0])
         assert abs(float(first[1][:-1]) / 100 - stored.still["rows"][0][1]) < 0.05

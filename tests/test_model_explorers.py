@@ -1,6 +1,5 @@
 """Explorers that run a model: started in a notebook and on the website, refused with a sentence, and next token."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -8,49 +7,32 @@ from pathlib import Path
 import pytest
 import torch
 from browser import violations
-from explorer_page import answers, mount, state_of, visit_site
-from hard_texts import HARD
+from explorer_models import SIZES, TEXT, TOKENIZER, about, decoder, percent, seen
+from explorer_page import answers, complaint, mount, press_start, state_of, type_text, visit_site
 
 from llmguide_lib import course
 from llmguide_lib.generation import MinP, Temperature, TopK, TopP
-from llmguide_lib.models import Llama, LlamaConfig, ModernBERT, ModernBERTConfig
+from llmguide_lib.models import ModernBERT, ModernBERTConfig
 from llmguide_lib.notebook import start
-from llmguide_lib.tokenizers import BPETokenizer, WordPieceTokenizer
+from llmguide_lib.tokenizers import WordPieceTokenizer
 from llmguide_lib.widgets import NextTokenExplorer, model_explorer
 from llmguide_lib.widgets.explorer import bundle
-from llmguide_lib.widgets.model_explorer import course_files, spelled
+from llmguide_lib.widgets.model_explorer import course_files
 from llmguide_lib.widgets.weights import pack_weights, packed_bytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 from bookbuilder.site import copy_models  # noqa: E402
 
-END = "<|endoftext|>"
-TOKENIZER = BPETokenizer.train(HARD.values(), 700, [END])
-SIZES = {"vocab_size": 710, "max_seq_len": 64, "d_model": 24, "num_heads": 4, "num_layers": 2, "d_ff": 40}
-TEXT = "the row of 注意"
 PHONE = {"width": 390, "height": 844}
-
-
-def decoder(seed=0, **changes):
-    """A random decoder in float32 whose weights int8 keeps exactly: whole multiples, the largest in each row."""
-    model = Llama(LlamaConfig(**SIZES | changes)).float().eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.copy_(torch.randint(-127, 128, weight.shape, generator=generator) / 512)
-                weight[:, 0] = 127 / 512
-    return model
 
 
 def next_token(model=None, text=TEXT):
     return NextTokenExplorer(model or decoder(), TOKENIZER, text)
 
 
-def begin(page, lang="en"):
-    """Starts the first explorer of the page and waits for its text box."""
-    page.get_by_role("button", name={"en": "Start the model", "zh": "启动模型"}[lang]).first.click()
-    page.locator("textarea").first.wait_for()
+def begin(page):
+    """Starts the first explorer of the page that is not yet started."""
+    press_start(page)
     page.locator(".llm-chips button").first.wait_for()
 
 
@@ -64,15 +46,6 @@ def shown(page):
     """The rows of the table: the token, its probability and that of being drawn, in percent."""
     rows = page.locator(".llm-bars tbody tr").all()
     return [row.locator("th, td").all_inner_texts() for row in rows]
-
-
-def percent(share):
-    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
-def visible(id):
-    piece = spelled(TOKENIZER, id) if id < TOKENIZER.vocab_size else f"#{id}"
-    return piece.replace(" ", "␣").replace("\n", "⏎")
 
 
 def expected(model, ids, *filters):
@@ -89,13 +62,7 @@ def assert_shows(page, own, drawn):
     assert len(rows) == 10
     for row, id in zip(rows, own.argsort(descending=True).tolist(), strict=False):
         for text, share in zip(row[1:], (own[id], drawn[id]), strict=True):
-            assert text == percent(share.item()) or abs(float(text.strip("<%")) - 100 * share) < 0.15
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(request):
-    if "page" in request.fixturenames:
-        request.getfixturevalue("page").set_default_timeout(8000)
+            assert about(text, share.item())
 
 
 # -- a notebook -------------------------------------------------------------------------------------------------------
@@ -231,14 +198,16 @@ def test_a_course_model_runs_on_the_website_and_costs_nothing_before(page, files
     page.set_viewport_size(PHONE)
     asked = visit_site(page, files, stored, stored, lang=lang, theme=theme)
     page.locator(".llm-start button").first.wait_for()
+    button = page.locator(".llm-start button").first.inner_text()
+    assert button.startswith({"en": "Start the model (", "zh": "启动模型（"}[lang])
     assert stored.course == "gpt" and not [path for path in asked if "models/" in path or "engine" in path]
     assert violations(page) == []
-    begin(page, lang)
+    begin(page)
     page.wait_for_function("document.querySelectorAll('.llm-bars tbody tr button').length === 10")
     first = page.locator(".llm-bars tbody tr").first
     assert first.locator("th").inner_text() == "␣shape" and stored.still["rows"][0][0] == " shape"
     assert abs(float(first.locator("td").first.inner_text()[:-1]) / 100 - stored.still["rows"][0][1]) < 0.03
-    begin(page, lang)
+    begin(page)
     page.wait_for_function("document.querySelectorAll('textarea').length === 2")
     assert sorted(path for path in asked if "models/" in path) == ["models/gpt.bin", "models/gpt.json"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -340,7 +309,7 @@ def test_tokens_are_added_by_the_model_by_chance_and_by_the_reader(page):
     page.get_by_role("button", name="Add the most likely token").press("Enter")
     page.wait_for_function(count, arg=len(ids) + 1)
     ids.append(int(expected(model, ids)[0].argmax()))
-    assert page.locator(".llm-chips button").all_inner_texts()[-1] == visible(ids[-1])
+    assert page.locator(".llm-chips button").all_inner_texts()[-1] == seen(ids[-1])
     page.locator(".llm-bars tbody tr").nth(2).get_by_role("button").click()
     page.wait_for_function(count, arg=len(ids) + 1)
     ids.append(int(expected(model, ids)[0].argsort(descending=True)[2]))
@@ -391,14 +360,8 @@ def test_writing_can_be_stopped_in_the_middle(page):
 def test_bad_text_has_a_sentence_and_good_text_helps(page, text, sentence):
     mount(page, next_token())
     begin(page)
-    code = """text => {
-      const box = document.querySelector("textarea");
-      box.value = text;
-      box.dispatchEvent(new Event("input"));
-    }"""
-    page.evaluate(f"() => ({code})({json.dumps(text)})")  # spelled, because half a character does not travel
-    page.wait_for_function("document.querySelector('[role=alert]').textContent")
-    assert sentence in page.get_by_role("alert").inner_text()
+    type_text(page, text)
+    assert sentence in complaint(page)
     assert page.locator(".llm-chips button").count() == 0
     typed(page, "good")
     assert page.get_by_role("alert").inner_text() == ""
@@ -439,7 +402,7 @@ def test_axe_finds_nothing_before_and_after_the_start(page, lang, theme):
     finally:
         start("03_attention")
     assert violations(page) == []
-    begin(page, lang)
+    begin(page)
     assert violations(page) == []
 
 

@@ -1,8 +1,8 @@
 """The tokenizer explorer: a text cut as Python cuts it, the merges of a word, and what other languages cost."""
 
 import pytest
-from browser import violations
-from explorer_page import answers, complaint, mount, press_start, shared_page, state_of, type_text, visible, visit_site
+from browser import clean_page, violations
+from explorer_page import answers, complaint, mount, press_start, state_of, type_text, visible, visit_site
 from hard_texts import HARD
 
 from llmguide_lib import course
@@ -29,7 +29,7 @@ def opened(browser, sent):
         sent.append(answers(one, content))
         return sent[-1]
 
-    with shared_page(browser) as page:
+    with clean_page(browser) as page:
         mount(page, TokenizerExplorer(TOKENIZER, TEXT), TokenizerExplorer(TOKENIZER, TEXT), kernel=kernel)
         press_start(page)
         page.locator(".llm-costs tr").nth(1).wait_for()
@@ -117,7 +117,7 @@ def test_the_arrow_keys_walk_the_tokens_and_python_hears_it(page):
         page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('.llm-merges caption').textContent.includes('注')")
     assert page.evaluate("model.get('chosen')") == len(TOKENIZER.encode("unbelievable"))
-    assert page.locator('.llm-chips [tabindex="0"]').count() == 1
+    assert page.locator(".llm-chips").first.locator('[tabindex="0"]').count() == 1
 
 
 def test_a_word_too_long_to_be_watched_has_a_sentence(page):
@@ -219,7 +219,7 @@ def test_what_is_stored_is_small_and_shows_the_tokens_without_javascript():
 def test_the_website_fetches_the_tokenizer_alone(browser, tmp_path, lang, theme):
     (tmp_path / "gpt.json").write_bytes((course.folder("gpt") / "tokenizer.json").read_bytes())
     explorer = TokenizerExplorer(course.load("gpt")[1])
-    with shared_page(browser, width=390) as page:
+    with clean_page(browser, width=390) as page:
         asked = visit_site(page, tmp_path, explorer, lang=lang, theme=theme)
         page.locator(".llm-start button").wait_for()
         assert not [path for path in asked if "models/" in path or "engine" in path]

@@ -3,6 +3,8 @@
 from .anatomy import ModelAnatomy
 from .attention import AttentionExplorer
 from .beams import BeamExplorer
+from .fill_in import FillInExplorer
+from .logit_lens import LogitLensExplorer
 from .masks import MaskBuilder
 from .model_attention import ModelAttentionExplorer
 from .next_token import NextTokenExplorer
@@ -12,6 +14,8 @@ from .tokenizer import TokenizerExplorer
 __all__ = [
     "AttentionExplorer",
     "BeamExplorer",
+    "FillInExplorer",
+    "LogitLensExplorer",
     "MaskBuilder",
     "ModelAnatomy",
     "ModelAttentionExplorer",

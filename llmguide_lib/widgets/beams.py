@@ -8,7 +8,7 @@ import traitlets
 from ..generation import Greedy, StopTokens, beam_search, generate
 from ..models import Llama
 from ..tokenizers import BPETokenizer
-from .model_explorer import ModelExplorer, scores_of
+from .model_explorer import ModelExplorer, at_rest, scores_of
 
 STILL_TOKENS, STILL_BEAMS = 6, 3
 END = "<|endoftext|>"
@@ -59,22 +59,19 @@ class BeamExplorer(ModelExplorer):
         return ids
 
     def _result(self, ids: list[int]) -> dict:
-        training, device = self._model.training, next(self._model.parameters()).device
-        try:
-            tokens = torch.tensor([ids], device=device)
-            beam, _ = beam_search(self._model.eval(), tokens, STILL_TOKENS, num_beams=STILL_BEAMS, end_id=self._end)
-            stop = StopTokens(self._end) if self._end is not None else None
+        tokens = torch.tensor([ids], device=next(self._model.parameters()).device)
+        stop = StopTokens(self._end) if self._end is not None else None
+        with at_rest(self._model):
+            beam, _ = beam_search(self._model, tokens, STILL_TOKENS, num_beams=STILL_BEAMS, end_id=self._end)
             greedy = generate(self._model, tokens, STILL_TOKENS, sampler=Greedy(), stop=stop)[0]
-        finally:
-            self._model.train(training)
         return super()._result(ids) | {"rows": [self._row(text.tolist(), len(ids)) for text in (beam, greedy)]}
 
     def _row(self, ids: list[int], start: int) -> list:
         """What was added to a text, and its probability."""
         logs = scores_of(self._model, ids).log_softmax(dim=-1)
         total = sum(logs[place - 1, ids[place]].item() for place in range(start, len(ids)))
-        return [self._spelled(ids[start:]), round(math.exp(total), 6)]
+        return [self._decoded(ids[start:]), round(math.exp(total), 6)]
 
-    def _spelled(self, ids: list[int]) -> str:
+    def _decoded(self, ids: list[int]) -> str:
         """A model may have more tokens than its tokenizer; those spell nothing."""
         return self._tokenizer.decode(id for id in ids if id < self._tokenizer.vocab_size)

@@ -16,27 +16,29 @@ export function short(text, most = 11) {
   return [...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text;
 }
 
-// Tokens that cannot be chosen, of a stored result.
-export function stillChips(label, pieces, chosen = -1, below = []) {
+// Tokens that cannot be chosen, of a stored result; `chosen` and `adorn` as in `show` below.
+export function stillChips(label, pieces, chosen = -1, adorn = undefined) {
   const row = chips(label, () => {});
-  row.show(pieces, chosen, below);
+  row.show(pieces, chosen, adorn);
   for (const chip of row.element.children) chip.disabled = true;
   return row.element;
 }
 
-// One of the tokens is chosen; a click or the arrow keys choose another, and `tell` hears its place. `show` may be given
-// what is written below each of them.
-export function chips(label, tell) {
+// One of the tokens is chosen; a click chooses another, and `tell` hears its place. Arrow keys go to another, and `walk`
+// hears that; by default they choose it. `adorn` of `show` may give a token, by its place, what is written `below` it
+// and further attributes.
+export function chips(label, tell, walk = tell) {
   const element = node("div", { class: "llm-chips", role: "group", "aria-label": label });
   const at = (chip) => [...element.children].indexOf(chip);
-  const show = (pieces, chosen, below = []) => {
+  const show = (pieces, chosen, adorn = () => ({})) => {
     while (element.children.length > pieces.length) element.lastChild.remove();
     pieces.forEach((piece, place) => {
       const chip = element.children[place] ?? element.appendChild(node("button", { type: "button" }));
       const here = place === chosen;
-      const written = [visible(piece), ...(below[place] ? [node("small", {}, below[place])] : [])];
+      const { below = "", ...attributes } = adorn(place);
+      const written = [visible(piece), ...(below ? [node("small", {}, below)] : [])];
       if (chip.textContent !== written.map((one) => one.textContent ?? one).join("")) chip.replaceChildren(...written);
-      change(chip, { "aria-pressed": String(here), tabindex: here ? 0 : -1 });
+      change(chip, { "aria-pressed": String(here), tabindex: here || (chosen < 0 && !place) ? 0 : -1, ...attributes });
     });
   };
   change(element, {
@@ -48,7 +50,7 @@ export function chips(label, tell) {
       if (here < 0 || !(place >= 0 && place <= last)) return;
       event.preventDefault();
       element.children[place].focus();
-      tell(place);
+      walk(place);
     },
   });
   return { element, show };

@@ -10,12 +10,13 @@ import { Tokenizer } from "./bpe.js";
 import { buildModel } from "./families.js";
 import { continuation } from "./generate.js";
 import { capture, intervention, together } from "./hooks.js";
+import { readings } from "./lens.js";
 import { hiddenStates, lens, scores } from "./model.js";
 import { Refusal } from "./refusals.js";
 import { distribution, sampler } from "./sample.js";
 import { readWeights } from "./weights.js";
 
-const JOBS = { load, encode, decode, vocabulary, cut, merges, generate, beams, forward, stop };
+const JOBS = { load, encode, decode, vocabulary, cut, merges, generate, beams, forward, lenses, say, stop };
 const MOST_CUT = 2000; // characters
 const MOST_MERGED = 80; // bytes of a word whose merges are told one by one
 
@@ -85,17 +86,10 @@ async function generate(state, request, { id, tell }) {
   const choose = sampler(request.sampling);
   const steps = continuation(model, ids, { ...request, choose, hooks: intervening(request, model) });
   const [made, text] = [[], tokenizer.stream()];
-  running.set(id, true);
-  try {
-    for (const { id: token, logits } of steps) {
-      made.push(token);
-      tell({ type: "token", token, text: text.add(token), probability: distribution(logits)[token] });
-      await messages();
-      if (!running.get(id)) break;
-    }
-  } finally {
-    running.delete(id);
-  }
+  await eachUntilStopped(running, id, steps, ({ id: token, logits }) => {
+    made.push(token);
+    tell({ type: "token", token, text: text.add(token), probability: distribution(logits)[token] });
+  });
   return { prompt: ids, ids: made, rest: text.end() };
 }
 
@@ -104,34 +98,49 @@ async function generate(state, request, { id, tell }) {
 async function beams(state, request, { id, tell }) {
   const { model, running } = state;
   const ids = idsOf(state, request);
-  running.set(id, true);
-  try {
-    for (const level of beamSearch(model, ids, request)) {
-      tell({ type: "level", ...level });
-      await messages();
-      if (!running.get(id)) break;
-    }
-  } finally {
-    running.delete(id);
-  }
+  await eachUntilStopped(running, id, beamSearch(model, ids, request), (level) => tell({ type: "level", ...level }));
   return { prompt: ids, greedy: greedyText(model, ids, request) };
 }
 
-// {text or ids, places, interventions, attention, lens}; answers with the arrays of the places, the logits of all
-// positions and, if `lens` is true, what every layer would say. `attention` is what attending.js takes.
+// {text or ids, places, interventions, attention}; answers with the arrays of the places and the logits of all positions.
+// `attention` is what attending.js takes.
 function forward(state, request) {
   const ids = idsOf(state, request);
   const model = attending(state.model, request.attention);
-  const seen = capture([...new Set([...(request.places ?? []), ...(request.lens ? ["block"] : [])])]);
+  const seen = capture(request.places ?? []);
   const states = hiddenStates(model, ids, { hooks: together(intervening(request, model), seen.hooks) });
-  const layers = request.lens ? seen.found.block.map(({ values }) => lens(model, values)) : [];
-  return { ids, found: seen.found, logits: scores(model, states), layers };
+  return { ids, found: seen.found, logits: scores(model, states) };
+}
+
+// {text or ids, interventions} -> the states before the first and after every layer, and what each of them says first
+function lenses(state, request) {
+  const ids = idsOf(state, request);
+  return { ids, ...readings(state.model, ids, intervening(request, state.model)) };
+}
+
+// {states} -> the logits that these states would have as last ones, one after the other
+function say({ model }, { states }) {
+  return { logits: lens(model, states) };
 }
 
 // {target}: the id of the message whose text is to end here
 function stop({ running }, { target }) {
   if (running.has(target)) running.set(target, false);
   return {};
+}
+
+// Between two steps messages are let in; one of them may stop these.
+async function eachUntilStopped(running, id, steps, act) {
+  running.set(id, true);
+  try {
+    for (const step of steps) {
+      act(step);
+      await messages();
+      if (!running.get(id)) break;
+    }
+  } finally {
+    running.delete(id);
+  }
 }
 
 function idsOf({ model, tokenizer }, { ids, text, allowedSpecial = [] }) {

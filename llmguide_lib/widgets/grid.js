@@ -1,12 +1,14 @@
 // Rows of buttons of which one is in the tab order; the arrow keys move between them.
 
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
 // A listener for keydown. `cells` are rows of buttons, `tell` hears the row and the column that are moved to.
 export function arrows(cells, tell = () => {}) {
   return (event) => {
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    const row = cells.findIndex((one) => one.includes(event.target));
-    if (!step || row < 0) return;
-    const to = [row + step[0], cells[row].indexOf(event.target) + step[1]];
+    const step = STEPS[event.key];
+    const here = placeOf(cells, event.target);
+    if (!step || !here) return;
+    const to = [here[0] + step[0], here[1] + step[1]];
     const next = cells[to[0]]?.[to[1]];
     if (!next) return;
     event.preventDefault();
@@ -14,6 +16,12 @@ export function arrows(cells, tell = () => {}) {
     next.focus();
     tell(...to);
   };
+}
+
+// The row and the column of a button, or null.
+export function placeOf(cells, button) {
+  const row = cells.findIndex((one) => one.includes(button));
+  return row < 0 ? null : [row, cells[row].indexOf(button)];
 }
 
 // Puts one cell into the tab order instead of the one that was.

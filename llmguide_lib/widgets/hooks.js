@@ -12,7 +12,7 @@ export function capture(places) {
 }
 
 // What can be done to a model, from a plain description that travels to a worker.
-const INTERVENTIONS = { head: silentHead, layer: silentLayer, replace: replaced };
+const INTERVENTIONS = { head: silentHead, feedForward: silentFeedForward, layer: silentLayer, replace: replaced };
 
 export function intervention({ kind, ...description }, model) {
   if (!Object.hasOwn(INTERVENTIONS, kind)) throw new Refusal("unknown", kind, Object.keys(INTERVENTIONS).join(", "));
@@ -30,6 +30,12 @@ function silentHead({ layer, head }, { headWidth, numHeads, blocks }) {
       for (let t = 0; t < place.count; t++) values.fill(0, t * width + head * headWidth, t * width + (head + 1) * headWidth);
     },
   };
+}
+
+// A feed-forward layer that adds nothing: {kind: "feedForward", layer}.
+function silentFeedForward({ layer }, { blocks }) {
+  inRange("layer", layer, blocks.length);
+  return { feedForward: (values, place) => place.layer === layer && values.fill(0) };
 }
 
 // A layer that adds nothing to the residual stream: {kind: "layer", layer}.

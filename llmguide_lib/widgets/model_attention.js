@@ -2,6 +2,7 @@
 // does to the weights and to the prediction.
 
 import { bars, percent } from "./bars.js";
+import { piecesOf, reading } from "./blanks.js";
 import { chips, visible } from "./chips.js";
 import { button, change, checkbox, choice, follow, node, slider, store, textBox } from "./dom.js";
 import { arrows, enter } from "./grid.js";
@@ -76,10 +77,10 @@ function expectation({ say, pieces, asking, causal }) {
 
 function build({ model, say, engine, attempt }) {
   const state = { read: null, ids: [], before: null, now: null }; // before: as trained; both {logits, weights}
-  const parts = makeParts({ model, say, engine, state, refresh: () => refresh() });
-  const draw = () => state.now && drawState(state, { model, say, engine, parts });
-  const special = Object.keys(engine.about.special).filter((token) => /mask/i.test(token));
-  const allowedSpecial = engine.about.causal ? [] : special;
+  const mask = model.get("mask_token");
+  const about = { ...engine.about, pieces: piecesOf(engine.about, mask) };
+  const parts = makeParts({ model, say, about, state, refresh: () => refresh() });
+  const draw = () => state.now && drawState(state, { model, say, about, parts });
 
   const forward = async (request) => {
     const { ids, logits, found } = await engine.ask("forward", { ...request, places: ["weights"] }).result;
@@ -90,7 +91,7 @@ function build({ model, say, engine, attempt }) {
       const text = parts.text.value;
       if (state.read !== text) {
         Object.assign(state, { read: null, ids: [], now: null });
-        const before = await forward({ text, allowedSpecial }).catch((error) => {
+        const before = await forward(reading(text, mask)).catch((error) => {
           parts.clear();
           throw error;
         });
@@ -120,20 +121,19 @@ function attentionOf(model) {
   return mask === "trained" && temperature === 1 ? null : { mask, window, temperature, layer: only < 0 ? null : only };
 }
 
-// The position that is looked from. Before the reader has chosen one: an encoder's first mask, otherwise the last.
-function askingOf(model, ids, about) {
+// The position that is looked from. Before the reader has chosen one: an encoder's first blank, otherwise the last.
+function askingOf(model, ids, { special }) {
   const asking = model.get("asking");
   if (asking >= 0) return Math.min(asking, ids.length - 1);
-  const masks = Object.keys(about.special).filter((token) => /mask/i.test(token)).map((token) => about.special[token]);
-  const place = about.causal ? -1 : ids.findIndex((id) => masks.includes(id));
+  const place = ids.indexOf(special[model.get("mask_token")]);
   return place < 0 ? ids.length - 1 : place;
 }
 
-function makeParts({ model, say, engine, state, refresh }) {
-  const { causal, numLayers, numHeads } = engine.about;
+function makeParts({ model, say, about, state, refresh }) {
+  const { causal, numLayers, numHeads } = about;
   const text = textBox(model, say("text"), 2, refresh);
   const ask = (t) => store(model, { asking: causal && t === state.ids.length - 1 ? -1 : t }); // the last stays the last
-  const names = (place) => visible(engine.about.pieces[state.ids[place]]);
+  const names = (place) => visible(about.pieces[state.ids[place]]);
   const pointed = node("p", { class: "llm-note" }, say("point"));
   const point = (cell) => {
     const weight = cell && shownWeights(model, state)[cell.t * state.ids.length + cell.s];
@@ -222,11 +222,11 @@ function shownWeights(model, { now, ids }) {
   return now.weights[model.get("layer")].subarray(model.get("head") * area, (model.get("head") + 1) * area);
 }
 
-function drawState(state, { model, say, engine, parts }) {
+function drawState(state, { model, say, about, parts }) {
   const { ids, before, now } = state;
-  const { pieces, causal } = engine.about;
+  const { pieces, causal } = about;
   const [layer, head, size] = [model.get("layer"), model.get("head"), ids.length];
-  const asking = askingOf(model, ids, engine.about);
+  const asking = askingOf(model, ids, about);
   const words = ids.map((id) => pieces[id]);
   const weights = shownWeights(model, state);
   const row = weights.subarray(asking * size, (asking + 1) * size);
@@ -236,8 +236,7 @@ function drawState(state, { model, say, engine, parts }) {
   markHead(parts.grid.cells, layer, head);
   parts.caption.textContent = say("map", layer, head);
   parts.map.show({ weights, pieces: words, asking, label: say("map", layer, head) });
-  parts.chips.show(words, asking);
-  row.forEach((weight, place) => parts.chips.element.children[place].style.setProperty("--weight", weight.toFixed(3)));
+  parts.chips.show(words, asking, (place) => ({ style: `--weight: ${row[place].toFixed(3)}` }));
   parts.looks.title.textContent = say("looks", visible(words[asking]));
   const seen = highest(row, SHOWN).filter((place) => row[place] > 0);
   parts.looks.show(

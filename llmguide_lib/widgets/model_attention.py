@@ -6,30 +6,32 @@ from torch import Tensor, nn
 
 from ..models import Llama
 from ..tokenizers import BPETokenizer
-from .model_explorer import ModelExplorer, scores_of
+from .blanks import BlankExplorer
+from .model_explorer import scores_of
 
 ROWS = 6
 TEXTS = {
     True: "Return a new array of the same shape as the given array",
-    False: "Return a new<|mask|> of the given shape",
+    False: "Return a new [MASK] of the given shape",
 }
 
 
-class ModelAttentionExplorer(ModelExplorer):
+class ModelAttentionExplorer(BlankExplorer):
     """All layers and heads as a grid of small maps, one of them large, and mask and temperature to be changed.
 
     What the reader types and sets comes back: ``text``, ``layer`` and ``head`` (the large map), ``asking`` (the
-    position whose weights are read; -1 for an encoder's first mask, otherwise the last), ``mask``
+    position whose weights are read; -1 for an encoder's first blank, otherwise the last), ``mask``
     ("trained", "everything", "past" or "near"), ``window`` (of the mask "near"), ``temperature`` and ``only`` (-1: they
     hold in all layers; otherwise in that one).
 
     Args:
         model: a decoder or an encoder, the course's or the reader's own.
-        tokenizer: the model's. An encoder's may have a mask token, which the text then may spell.
+        tokenizer: the model's.
         text: what the text box begins with; None for a sentence of the course.
         layer, head: the map that is shown large at first.
+        mask_token: what an encoder was trained to fill in; a decoder does without.
     Raises:
-        ValueError: as ``ModelExplorer`` does, or no such layer or head.
+        ValueError: as ``BlankExplorer`` does, or no such layer or head.
 
     Example:
         >>> ModelAttentionExplorer(*course.load("gpt"), "a list of words, a list of")
@@ -45,12 +47,18 @@ class ModelAttentionExplorer(ModelExplorer):
     only = traitlets.Int(-1, min=-1).tag(sync=True)
 
     def __init__(
-        self, model: nn.Module, tokenizer: BPETokenizer, text: str | None = None, layer: int = 0, head: int = 0
+        self,
+        model: nn.Module,
+        tokenizer: BPETokenizer,
+        text: str | None = None,
+        layer: int = 0,
+        head: int = 0,
+        mask_token: str = "<|mask|>",
     ) -> None:
         self._check(model, tokenizer)
         self._ends = {"layer": model.config.num_layers, "head": model.config.num_heads, "only": model.config.num_layers}
         self._large = self._checked("layer", layer), self._checked("head", head)
-        super().__init__(model, tokenizer, TEXTS[isinstance(model, Llama)] if text is None else text)
+        super().__init__(model, tokenizer, TEXTS[isinstance(model, Llama)] if text is None else text, mask_token)
         self.layer, self.head = layer, head
 
     @traitlets.validate("layer", "head", "only")
@@ -62,11 +70,6 @@ class ModelAttentionExplorer(ModelExplorer):
             raise ValueError(f"{name} ({value}) must be at least {least} and below {self._ends[name]}")
         return value
 
-    def _allowed_special(self) -> list[str]:
-        if isinstance(self._model, Llama):
-            return []
-        return [token for token in self._tokenizer.special_tokens if "mask" in token.lower()]
-
     def _result(self, ids: list[int]) -> dict:
         weights = weights_of(self._model, ids, *self._large)
         rounded = [[round(weight, 3) for weight in row] for row in weights.tolist()]
@@ -74,9 +77,8 @@ class ModelAttentionExplorer(ModelExplorer):
         return super()._result(ids) | shown | {"rows": self._rows(scores_of(self._model, ids)[shown["asking"]], ROWS)}
 
     def _asking(self, ids: list[int]) -> int:
-        """The position that is looked at first: an encoder's first mask, otherwise the last."""
-        masks = [self._tokenizer.special_tokens[token] for token in self._allowed_special()]
-        return next((place for place, id in enumerate(ids) if id in masks), len(ids) - 1)
+        """The position that is looked at first: an encoder's first blank, otherwise the last."""
+        return next(iter(self._places(ids)), len(ids) - 1)
 
 
 def weights_of(model: nn.Module, ids: list[int], layer: int, head: int) -> Float[Tensor, "T T"]:

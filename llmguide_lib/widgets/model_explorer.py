@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -53,7 +54,11 @@ class EngineExplorer(Explorer):
 
     def _result(self, ids: list[int]) -> dict:
         """What is stored to be shown without running anything: numbers and tokens, no sentences."""
-        return {"pieces": [spelled(self._tokenizer, id) for id in ids]}
+        return {"pieces": [self._spelled(id) for id in ids]}
+
+    def _spelled(self, id: int) -> str:
+        """A token as this explorer shows it."""
+        return spelled(self._tokenizer, id)
 
     def _weights(self) -> bytes:
         """What is sent beside the tokenizer."""
@@ -107,15 +112,15 @@ class ModelExplorer(EngineExplorer):
         super().__init__(tokenizer, text, course_name(model, tokenizer), packed_bytes(model, DTYPE))
 
     def _encode(self, text: str) -> list[int]:
-        ids = self._tokenizer.encode(text, self._allowed_special())
+        ids = self._ids(text)
         most = self._model.config.max_seq_len
         if not 0 < len(ids) <= most:
             raise ValueError(f"text has {len(ids)} tokens, it must have 1 to {most} for this model")
         return ids
 
-    def _allowed_special(self) -> list[str]:
-        """Special tokens that the reader may spell in the text."""
-        return []
+    def _ids(self, text: str) -> list[int]:
+        """What the model reads of this text, however long."""
+        return self._tokenizer.encode(text)
 
     def _check(self, model: nn.Module, tokenizer: BPETokenizer) -> None:
         if not isinstance(model, self.families):
@@ -144,7 +149,7 @@ class ModelExplorer(EngineExplorer):
         shares = logits.softmax(dim=-1)[: self._tokenizer.vocab_size]
         best = shares.topk(min(count, len(shares)))
         found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [[spelled(self._tokenizer, id), round(share, 4)] for id, share in found]
+        return [[self._spelled(id), round(share, 4)] for id, share in found]
 
 
 def check_tokenizer(tokenizer: BPETokenizer) -> BPETokenizer:
@@ -168,22 +173,33 @@ def spelled(tokenizer: BPETokenizer, id: int) -> str:
 
 
 def still_page(still: dict) -> str:
-    """A stored result as plain HTML: the tokens, and the rows of its table if it has one."""
-    tokens = " ".join(f"<code>{html.escape(repr(piece)[1:-1])}</code>" for piece in still["pieces"])
-    rows = "".join(
-        f"<tr><td><code>{html.escape(repr(piece)[1:-1])}</code></td><td>{share:.1%}</td></tr>"
-        for piece, share in still.get("rows", ())
-    )
+    """A stored result as plain HTML: the tokens, the rows of its table and what each layer says, where it has them."""
+    tokens = " ".join(map(_code, still["pieces"]))
+    rows = "".join(f"<tr><td>{_code(piece)}</td><td>{share:.1%}</td></tr>" for piece, share in still.get("rows", ()))
+    for layer, cells in enumerate(still.get("layers", ())):
+        said = "".join(f"<td>{_code(piece)} {share:.0%}</td>" for piece, share in cells)
+        rows += f"<tr><th>{layer}</th>{said}</tr>"
     return f"<p>{tokens}</p>" + (f"<table>{rows}</table>" if rows else "")
+
+
+def _code(piece: str) -> str:
+    return f"<code>{html.escape(repr(piece)[1:-1])}</code>"
 
 
 @torch.no_grad()
 def scores_of(model: nn.Module, ids: list[int]) -> Float[Tensor, "T V"]:
     """The model's logits for one text, without dropout and on the CPU; the model is left in the mode it was in."""
+    with at_rest(model):
+        return model(torch.tensor([ids], device=next(model.parameters()).device))[0].float().cpu()
+
+
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; afterwards the model is in the mode it was in."""
     training = model.training
-    device = next(model.parameters()).device
     try:
-        return model.eval()(torch.tensor([ids], device=device))[0].float().cpu()
+        model.eval()
+        yield
     finally:
         model.train(training)
 

@@ -4,14 +4,28 @@ export function dot(a, b) {
   return a.reduce((sum, value, place) => sum + value * b[place], 0);
 }
 
-// The places of the largest values, the largest first; of equals the earlier one.
+// The places of the largest values, the largest first; of equals the earlier one. What is kept stays sorted, so that most
+// values are looked at once: this is asked for rows as long as the vocabulary.
 export function highest(values, count) {
-  return [...values.keys()].sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
+  const kept = [];
+  for (let at = 0; at < values.length; at++) {
+    if (kept.length === count && !(values[at] > values[kept[count - 1]])) continue;
+    const place = kept.findIndex((other) => values[at] > values[other]);
+    kept.splice(place < 0 ? kept.length : place, 0, at);
+    if (kept.length > count) kept.pop();
+  }
+  return kept;
 }
 
 // A number to be read, with a minus sign and not a hyphen.
 export function written(number, digits) {
   return number.toFixed(digits).replace("-", "−");
+}
+
+// A change to be read: always with its sign, unless it is rounded to nothing.
+export function signed(number, digits) {
+  const text = written(Math.abs(number), digits);
+  return Number(text) === 0 ? text : `${number < 0 ? "−" : "+"}${text}`;
 }
 
 // How much of one distribution must be moved to make the other of it: from 0 to 1.

@@ -21,6 +21,13 @@ export function greedy(logits) {
   return logits.reduce((best, value, id) => (value > logits[best] ? id : best), 0);
 }
 
+// The natural logarithm of a token's probability, in nats; it stays finite where the probability itself is 0 in float64.
+export function logProbability(logits, id) {
+  const top = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const sum = logits.reduce((total, value) => total + Math.exp(value - top), 0);
+  return logits[id] - top - Math.log(sum);
+}
+
 // The probabilities that the filters leave.
 export function distribution(logits, { temperature = 1, topK = Infinity, topP = 1, minP = 0 } = {}) {
   const probabilities = Float64Array.from(logits, (value) => value / temperature);

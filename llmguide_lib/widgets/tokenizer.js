@@ -68,7 +68,7 @@ const SAMPLES = {
 
 function still(model, say) {
   const { pieces, ids } = model.get("still");
-  return stillChips(say("tokens"), pieces, -1, ids.map(String));
+  return stillChips(say("tokens"), pieces, -1, (place) => ({ below: String(ids[place]) }));
 }
 
 function build({ model, say, engine, attempt }) {
@@ -156,10 +156,10 @@ function drawText({ words }, { model, say, parts, engine }) {
   const tokens = placed(words);
   const written = { ids: ({ id }) => String(id), bytes: ({ bytes }) => hex(bytes), nothing: () => "" }[model.get("below")];
   parts.below.input.value = model.get("below");
-  parts.chips.show(tokens.map(({ id }) => engine.about.pieces[id]), chosenOf(model, words), tokens.map(written));
-  tokens.forEach(({ id, bytes, number }, place) => {
+  parts.chips.show(tokens.map(({ id }) => engine.about.pieces[id]), chosenOf(model, words), (place) => {
+    const { id, bytes, number } = tokens[place];
     const title = say("token", place + 1, id, hex(bytes));
-    change(parts.chips.element.children[place], { class: number % 2 ? "llm-odd" : "llm-even", title });
+    return { below: written(tokens[place]), class: number % 2 ? "llm-odd" : "llm-even", title };
   });
   const text = words.map((word) => word.text).join("");
   const { characters, bytes } = measures(text, "", tokens.length);
