@@ -1,6 +1,8 @@
 """Makes the website: pages from the committed notebooks, Sphinx once per language, then the index for the search."""
 
+import functools
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
