@@ -1,5 +1,6 @@
 """The sample book for the site: built without a kernel, with an explorer and a repository, without solutions."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -58,9 +59,9 @@ def write_sample_site(root, monkeypatch):
     manifest.write_text(text + repository, encoding="utf-8")
     widgets = root / "llmguide_lib" / "widgets"
     widgets.mkdir()
-    stored_model = (Path(explorer.__file__).parent / "stored.js").read_text(encoding="utf-8")
-    files = {"sample.js": EXPLORER, "sibling.js": SIBLING, "explorers.css": "svg {height: 2em}\n"}
-    for name, content in {**files, "stored.js": stored_model}.items():
+    for path in Path(explorer.__file__).parent.glob("*.[jc]s*"):
+        shutil.copyfile(path, widgets / path.name)
+    for name, content in (("sample.js", EXPLORER), ("sibling.js", SIBLING)):
         (widgets / name).write_text(content, encoding="utf-8")
     monkeypatch.setattr(building, "execute", stored)
     list(building.build(read_manifest(root), []))

@@ -103,8 +103,8 @@ def test_without_javascript_there_is_a_sentence_and_the_stored_result(browser, t
     path = written(tmp_path, explorers=only_next_token(model := decoder()), model=model, lang="zh")
     page = browser.new_page(java_script_enabled=False)
     page.goto(path.as_uri())
-    assert page.get_by_text("运行模型需要 JavaScript").is_visible()
-    assert not page.get_by_text("The model needs JavaScript").is_visible()
+    assert page.locator("noscript [data-lang=zh]").is_visible()
+    assert not page.locator("noscript [data-lang=en]").is_visible()
     assert page.locator("td code").count() == 10
     page.close()
 

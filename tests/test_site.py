@@ -259,8 +259,7 @@ def test_an_explorer_that_cannot_start_says_so_and_leaves_its_description(sample
 def test_explorers_are_loaded_only_where_there_are_some(sample):
     loads = {path: "explorers/explorers.css" in (sample / path).read_text(encoding="utf-8") for path in pages(sample)}
     assert [path for path, loaded in loads.items() if loaded] == [
-        "en/01_sample/lesson.html",
-        "zh/01_sample/lesson.html",
+        f"{lang}/{name}.html" for lang in LANGUAGES for name in ("01_sample/lesson", "index")
     ]
     assert "<noscript>这个交互图需要 JavaScript" in (sample / "zh/01_sample/lesson.html").read_text(encoding="utf-8")
 

@@ -47,7 +47,9 @@ function show(lang) {
   views = models.map((model, place) => {
     model.set("lang", lang);
     const el = node("div", { class: "llm-view" });
-    return { el, stop: drawn[place].render({ model, el }) };
+    const stop = drawn[place].render({ model, el });
+    el.prepend(node("h2", {}, el.querySelector(".llm-explorer").getAttribute("aria-label")));
+    return { el, stop };
   });
   document.getElementById("llm-explorers").replaceChildren(...views.map(({ el }) => el));
   views.forEach(({ el }, place) => {

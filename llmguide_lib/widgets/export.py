@@ -129,7 +129,7 @@ def _page(model: nn.Module, tokenizer: BPETokenizer, explorers: list[ModelExplor
     weights = pack_weights(model, DTYPE)
     facts = {name: _facts(model, tokenizer, sentence) for name, sentence in FACTS.items()}
     held = {
-        "states": [_state(one) for one in explorers],
+        "states": [stored_state(one) for one in explorers],
         "modules": {one.explorer: bundle(one.explorer) for one in explorers},
         "facts": facts,
         "tokenizer": tokenizer._to_json(),
@@ -170,7 +170,7 @@ def _both(sentences: dict[str, str], lang: str) -> str:
     )
 
 
-def _state(explorer: ModelExplorer) -> dict:
-    """What is stored of an explorer; only a kernel could use the rest."""
+def stored_state(explorer: ModelExplorer) -> dict:
+    """What pages without a kernel need of an explorer, as a notebook stores it but without the JavaScript."""
     state = explorer.get_state()
     return {name: value for name, value in state.items() if name[0] != "_" and name not in NOT_STATE}
