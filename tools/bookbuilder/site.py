@@ -102,7 +102,7 @@ def first_explorer(lang: str) -> dict[str, str]:
 
     explorer = _next_token()
     states = {"try": {"state": stored_state(explorer) | {"lang": lang}}}
-    return {"states": json.dumps({"state": states}).replace("<", "\u003c"), "still": still_page(explorer.still)}
+    return {"states": json.dumps({"state": states}).replace("<", "\\u003c"), "still": still_page(explorer.still)}
 
 
 @functools.cache
