@@ -151,6 +151,48 @@ def test_every_page_opens_without_a_fault_and_fits_the_window(html, page, lang, 
             assert violations(page) == [], path
 
 
+@pytest.mark.parametrize(
+    ("lang", "size", "theme", "start", "write"),
+    [("en", DESKTOP, "light", "Start the model", "Write on"), ("zh", PHONE, "dark", "启动模型", "接着写")],
+)
+def test_in_the_first_screen_the_reader_types_and_the_model_answers(page, lang, size, theme, start, write):
+    page.set_viewport_size(size)
+    page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    visit(page, f"{lang}/index.html")
+    page.get_by_role("button", name=start).wait_for()
+    assert not [url for url in asked if "/models/" in url or "engine" in url]
+    assert page.locator(".llm-bars tbody tr:visible").count() == 5 and inside(page, ".llm-try")
+    page.get_by_role("button", name=start).click()
+    page.locator(".llm-bars tbody tr button").first.wait_for()
+    first = page.locator(".llm-bars tbody th").first
+    assert first.inner_text() == "␣shape" and inside(page, "textarea") and inside(page, ".llm-bars")
+    page.locator("textarea").fill("Raises a ValueError")
+    page.wait_for_function("document.querySelector('.llm-chips').textContent.includes('Error')")
+    assert first.inner_text() == "␣if"
+    page.get_by_role("button", name=write).click()
+    page.wait_for_function("document.querySelector('textarea').value.startsWith('Raises a ValueError if')")
+    assert violations(page) == []
+
+
+def inside(page, selector):
+    """Whether all of an element is in the first screen."""
+    box = page.locator(selector).first.bounding_box()
+    return box["y"] + box["height"] <= page.viewport_size["height"] and page.evaluate("scrollY") == 0
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_without_javascript_the_first_page_shows_what_the_model_said(browser, book, lang):
+    page = browser.new_page(base_url=book, java_script_enabled=False)
+    page.goto(f"{lang}/index.html")
+    assert (
+        page.locator(".llm-try noscript p").first.inner_text().startswith({"en": "The model", "zh": "运行模型"}[lang])
+    )
+    assert page.locator(".llm-try noscript tr").first.inner_text().split() == ["shape", "66.2%"]
+    page.close()
+
+
 def test_the_first_page_leads_to_the_readers_language(page):
     page.goto("index.html")
     page.wait_for_url("**/zh/index.html")
