@@ -1,5 +1,8 @@
 """The sample book for the site: built without a kernel, with an explorer and a repository, without solutions."""
 
+import shutil
+from pathlib import Path
+
 import nbformat
 from bookbuilder import building
 from bookbuilder.execute import STATE, WIDGET
@@ -9,6 +12,7 @@ from sample_book import write_sample_book
 from llmguide_lib import checks
 from llmguide_lib.checks.judging import Verdict
 from llmguide_lib.plots import TokenMap
+from llmguide_lib.widgets import explorer
 
 MODEL = "1".rjust(32, "0")
 EXPLORER = """import {line} from "./sibling.js";
@@ -55,7 +59,9 @@ def write_sample_site(root, monkeypatch):
     manifest.write_text(text + repository, encoding="utf-8")
     widgets = root / "llmguide_lib" / "widgets"
     widgets.mkdir()
-    for name, content in (("sample.js", EXPLORER), ("sibling.js", SIBLING), ("explorers.css", "svg {height: 2em}\n")):
+    for path in Path(explorer.__file__).parent.glob("*.[jc]s*"):
+        shutil.copyfile(path, widgets / path.name)
+    for name, content in (("sample.js", EXPLORER), ("sibling.js", SIBLING)):
         (widgets / name).write_text(content, encoding="utf-8")
     monkeypatch.setattr(building, "execute", stored)
     list(building.build(read_manifest(root), []))

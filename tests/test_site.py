@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
+import torch
 from browser import violations
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -26,6 +27,7 @@ from bookbuilder.manifest import LANGUAGES, BookError, read_manifest  # noqa: E4
 from bookbuilder.pages import fold_results, make_page  # noqa: E402
 from sample_site import write_sample_site  # noqa: E402
 
+from llmguide_lib import course  # noqa: E402
 from llmguide_lib.notebook.verdicts import VERDICTS  # noqa: E402
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -154,6 +156,56 @@ def test_every_page_opens_without_a_fault_and_fits_the_window(html, page, lang, 
             assert violations(page) == [], path
 
 
+@pytest.mark.parametrize(
+    ("lang", "size", "theme", "start", "write"),
+    [("en", DESKTOP, "light", "Start the model", "Write on"), ("zh", PHONE, "dark", "启动模型", "接着写")],
+)
+def test_in_the_first_screen_the_reader_types_and_the_model_answers(page, lang, size, theme, start, write):
+    page.set_viewport_size(size)
+    page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    visit(page, f"{lang}/index.html")
+    page.get_by_role("button", name=start).wait_for()
+    assert not [url for url in asked if "/models/" in url or "engine" in url]
+    assert page.locator(".llm-bars tbody tr:visible").count() == 5 and inside(page, ".llm-try")
+    page.get_by_role("button", name=start).click()
+    page.locator(".llm-bars tbody tr button").first.wait_for()
+    first = page.locator(".llm-bars tbody th").first
+    assert first.inner_text() == "␣shape" and inside(page, "textarea") and inside(page, ".llm-bars")
+    page.locator("textarea").fill("Raises a ValueError if the")
+    page.wait_for_function("document.querySelector('.llm-chips').textContent.endsWith('␣if␣the')")
+    assert first.inner_text() == likeliest_after("Raises a ValueError if the").replace(" ", "␣")
+    page.get_by_role("button", name=write).click()
+    page.wait_for_function("/^Raises a ValueError if the../.test(document.querySelector('textarea').value)")
+    assert violations(page) == []
+
+
+def likeliest_after(text):
+    """What torch says."""
+    torch.set_default_dtype(torch.float32)
+    model, tokenizer = course.load("gpt")
+    with torch.no_grad():
+        return tokenizer.decode([int(model(torch.tensor([tokenizer.encode(text)]))[0, -1].argmax())])
+
+
+def inside(page, selector):
+    """Whether all of an element is in the first screen."""
+    box = page.locator(selector).first.bounding_box()
+    return box["y"] + box["height"] <= page.viewport_size["height"] and page.evaluate("scrollY") == 0
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_without_javascript_the_first_page_shows_what_the_model_said(browser, book, lang):
+    page = browser.new_page(base_url=book, java_script_enabled=False)
+    page.goto(f"{lang}/index.html")
+    assert (
+        page.locator(".llm-try noscript p").first.inner_text().startswith({"en": "The model", "zh": "运行模型"}[lang])
+    )
+    assert page.locator(".llm-try noscript tr").first.inner_text().split() == ["shape", "66.2%"]
+    page.close()
+
+
 def test_the_first_page_leads_to_the_readers_language(page):
     page.goto("index.html")
     page.wait_for_url("**/zh/index.html")
@@ -267,8 +319,7 @@ def test_an_explorer_that_cannot_start_says_so_and_leaves_its_description(sample
 def test_explorers_are_loaded_only_where_there_are_some(sample):
     loads = {path: "explorers/explorers.css" in (sample / path).read_text(encoding="utf-8") for path in pages(sample)}
     assert [path for path, loaded in loads.items() if loaded] == [
-        "en/01_sample/lesson.html",
-        "zh/01_sample/lesson.html",
+        f"{lang}/{name}.html" for lang in LANGUAGES for name in ("01_sample/lesson", "index")
     ]
     assert "<noscript>这个交互图需要 JavaScript" in (sample / "zh/01_sample/lesson.html").read_text(encoding="utf-8")
 

@@ -17,8 +17,7 @@ def explain(model: nn.Module, objective: nn.Module, batches: Iterable[tuple], st
         if not parameter.isfinite().all():
             return f"{head}{name} holds NaN or infinity; was the learning rate too high before?"
     if not math.isfinite(loss):
-        wrong = _first_wrong_result(model, objective, batches)
-        if wrong:
+        if wrong := _first_wrong_result(model, objective, batches):
             return f"{head}{wrong} is the first layer that returns NaN or infinity"
         return f"{head}the layers' results are finite, the loss computed from them is not"
     for name, parameter in model.named_parameters():

@@ -23,11 +23,10 @@ from .records import Records
 
 Optimizers = list[torch.optim.Optimizer]
 FILE, LOCK = "state.pt", "lock"
-# Whole tensors by the model's own names, however many processes hold how much of them: a state fits any number.
-_WHOLE = spread.StateDictOptions(full_state_dict=True, cpu_offload=True)
+# Whole tensors by the model's own names, however many processes hold how much of them: a state fits any number. Where
+# it is not strict: a parameter that never got a gradient (a head that the loss does not use) has none in an optimizer.
+_WHOLE = spread.StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 _SPREAD = spread.StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
-# A parameter that never got a gradient (a head that the loss does not use) has no state in an optimizer.
-_WHOLE_SEEN = spread.StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 _SPREAD_SEEN = spread.StateDictOptions(full_state_dict=True, broadcast_from_rank0=False, strict=False)
 
 
@@ -70,7 +69,7 @@ def save(
     content = {
         "facts": facts,
         "model": spread.get_model_state_dict(model, options=_WHOLE),
-        "optimizers": [spread.get_optimizer_state_dict(model, one, options=_WHOLE_SEEN) for one in optimizers],
+        "optimizers": [spread.get_optimizer_state_dict(model, one, options=_WHOLE) for one in optimizers],
         "mean": {name: _whole(tensor) for name, tensor in mean.items()},
         "random": _random_state(),
         "records": asdict(records),

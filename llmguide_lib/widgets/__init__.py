@@ -3,6 +3,7 @@
 from .anatomy import ModelAnatomy
 from .attention import AttentionExplorer
 from .beams import BeamExplorer
+from .export import export_page
 from .fill_in import FillInExplorer
 from .logit_lens import LogitLensExplorer
 from .masks import MaskBuilder
@@ -22,4 +23,5 @@ __all__ = [
     "NextTokenExplorer",
     "PositionsExplorer",
     "TokenizerExplorer",
+    "export_page",
 ]

@@ -1,43 +1,14 @@
 // Starts the stored explorers of a page without a kernel: each is called as anywidget would call it, over its stored
 // state. The state names the explorer's module; the modules are those that the notebooks use, in explorers/.
 
+import { StoredModel } from "./explorers/stored.js";
+
 const VIEWS = 'script[type="application/vnd.jupyter.widget-view+json"]';
 const STATES = 'script[type="application/vnd.jupyter.widget-state+json"]';
 const FAILED = {
   en: "This explorer could not be started. What it shows is described below.",
   zh: "这个交互图没能启动。它展示的内容见下面的说明。",
 };
-
-// What a widget's JavaScript sees of its model; there is no kernel to save changes to.
-class Model {
-  constructor(state) {
-    this.state = { ...state };
-    this.listeners = new Map();
-  }
-
-  get(name) {
-    return this.state[name];
-  }
-
-  set(name, value) {
-    if (this.state[name] === value) return;
-    this.state[name] = value;
-    for (const event of [`change:${name}`, "change"]) {
-      for (const listener of this.listeners.get(event) ?? []) listener(this, value);
-    }
-  }
-
-  save_changes() {}
-
-  on(event, listener) {
-    this.listeners.set(event, [...(this.listeners.get(event) ?? []), listener]);
-  }
-
-  off(event, listener) {
-    const kept = (this.listeners.get(event) ?? []).filter((other) => listener && other !== listener);
-    this.listeners.set(event, kept);
-  }
-}
 
 async function start(view, states) {
   const state = states[JSON.parse(view.textContent).model_id]?.state;
@@ -47,7 +18,7 @@ async function start(view, states) {
   view.after(el);
   try {
     const module = await import(new URL(`explorers/${state.explorer}.js`, import.meta.url));
-    await module.default.render({ model: new Model(state), el });
+    await module.default.render({ model: new StoredModel(state), el });
   } catch (error) {
     console.warn(error);
     el.textContent = FAILED[document.documentElement.lang.slice(0, 2)];

@@ -1,6 +1,8 @@
 """Makes the website: pages from the committed notebooks, Sphinx once per language, then the index for the search."""
 
+import functools
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -79,9 +81,10 @@ def write_sources(manifest: Manifest, folder: Path, lang: str) -> None:
                 claims += read_claims(chapter, notebook)
             make_page(notebook, lang, read_solutions(manifest, chapter, lang) if kind == "exercises" else {})
             write_atomically(folder / chapter.slug / f"{kind}.ipynb", as_text(notebook))
-    terms = read_glossary(manifest.root)
+    terms, first = read_glossary(manifest.root), first_explorer(lang)
     for name in ("index.md", "claims.md", "glossary.md"):
-        write_atomically(folder / name, _render(name, manifest=manifest, lang=lang, claims=claims, terms=terms))
+        values = {"manifest": manifest, "lang": lang, "claims": claims, "terms": terms, "first": first}
+        write_atomically(folder / name, _render(name, **values))
     copy_static(manifest, folder / "_static")
 
 
@@ -91,6 +94,26 @@ def _render(name: str, **values: object) -> str:
     loader = jinja2.FileSystemLoader(SITE / "pages")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.get_template(name).render(values, t=texts(values["lang"]), verdicts=VERDICTS) + "\n"
+
+
+def first_explorer(lang: str) -> dict[str, str]:
+    """The explorer of the first page: its stored state, and the still picture for readers without JavaScript."""
+    from llmguide_lib.widgets.export import stored_state
+    from llmguide_lib.widgets.model_explorer import still_page
+
+    explorer = _next_token()
+    states = {"try": {"state": stored_state(explorer) | {"lang": lang}}}
+    return {"states": json.dumps({"state": states}).replace("<", "\\u003c"), "still": still_page(explorer.still)}
+
+
+@functools.cache
+def _next_token() -> object:
+    from llmguide_lib import course
+    from llmguide_lib.widgets import NextTokenExplorer
+
+    explorer = NextTokenExplorer(*course.load("gpt"), "Return a new array of the given")
+    explorer.temperature = 0.8
+    return explorer
 
 
 def copy_static(manifest: Manifest, folder: Path) -> None:
