@@ -1498,6 +1498,29 @@ assert share > 0.3 and share > 5 * uniform
 # 键里既有这个词*也有它前面的两个词*，所以这条规则很容易找到；这个头能取到的，也只有投给前面各个词的票。
 # 但该问前面的哪一个词，是不受限制的，正是这样做降低了意外程度。这样的头叫作**归纳头**（induction head），
 # 大模型里有许多，而且是在没有这些帮助的情况下学到的，第 14 章会去找它们。
+# %% [markdown] lang="en" name="real-model-attention"
+# ## Heads of a language model
+#
+# Our head was trained for twenty seconds and built to look for one thing. The course's decoder (chapter 6) has thirty heads in five
+# layers, and nobody told them what to look for. It runs in your browser, on whatever you type. Look for a head that looks at the word
+# before, for one that looks at the first token when it finds nothing, and for one that finds an earlier copy of the same word. Then take
+# the mask away, or raise the temperature, and watch what becomes of the prediction.
+# %% [markdown] lang="zh" of="ee87cc48"
+# ## 语言模型里的头
+#
+# 上面的头只训练了二十秒，而且本来就是为找一样东西而设计的。本课程的解码器（第 6 章）有五层、三十个头，没有人告诉它们要找什么。
+# 它就在你的浏览器里运行，输入什么都行。找一找：哪个头看前一个词？哪个头什么都没找到时就看第一个词元？哪个头会找到前面出现过的同一个词？
+# 然后拿掉掩码，或者调高温度，看看预测变成什么样。
+# %% name="explore-model-attention" tags=["free"]
+from llmguide_lib import course
+from llmguide_lib.widgets import ModelAttentionExplorer
+
+ModelAttentionExplorer(*course.load("gpt"), "The name of the file is the name")
+# %% [markdown] lang="en" role="caption"
+# All heads of the course's decoder on the typed text, each as a small map of its weights: rows are the words that look, columns
+# the words that are looked at; one of them large, and the next tokens that the model finds most probable.
+# %% [markdown] lang="zh" of="5d27aff7"
+# 课程解码器的所有头对输入文字的注意力，每个头一张小图：行是在看的词，列是被看的词；其中一个放大显示，旁边是模型认为最可能的下一个词元。
 # %% [markdown] lang="en" name="device"
 # ## On your GPU, if there is one
 #

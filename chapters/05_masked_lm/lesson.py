@@ -535,13 +535,21 @@ assert max(ends["sees 4 on each side"]) < min(ends["sees 8"]) < max(ends["sees 8
 # %% name="fill-course" tags=["free"]
 for sentence in SENTENCES:
     print(f"{sentence:50}", *(f"{token!r} {share:.0%}" for token, share in answers(trained, sentence)))
-# EXPLORER: here FillInExplorer(trained, tokenizer, ...) will stand, once llmguide_lib.widgets has it.
 # %% [markdown] lang="en" name="fill-try"
-# Now write your own sentences with `[MASK]` in them into the cell above (a word and the blank before it are one token:
-# leave no blank before `[MASK]`). Change a word to the *right* of the hole and watch the answer change.
-# %% [markdown] lang="zh" of="b1ff5984"
-# 请把你自己的、带 `[MASK]` 的句子写进上面的单元格（单词和它前面的空格合为一个词元，所以 `[MASK]` 前面不要留空格）。
-# 改一改空的*右边*的词，看看答案怎么变。
+# **Try it.** The same model runs in your browser. Click on tokens to hide them, or type `[MASK]`, and change a word to the
+# *right* of the hole: the answer changes. Then let it hide every token in turn: which words does it know, and which does
+# it only guess by their frequency?
+# %% [markdown] lang="zh" of="b021c840"
+# **动手试试。** 同一个模型就在你的浏览器里运行。点一个词元就把它遮住，也可以直接输入 `[MASK]`；改一改空的*右边*的词，答案会跟着变。
+# 然后让它把每个词元轮流遮一遍：哪些词它真的知道，哪些只是按频率猜的？
+# %% name="explore-fill" tags=["free"]
+from llmguide_lib.widgets import FillInExplorer
+
+FillInExplorer(trained, tokenizer, "Returns the [MASK] of elements in the list.")
+# %% [markdown] lang="en" role="caption"
+# A sentence whose tokens can be hidden, and for the hidden one the tokens that the course's encoder finds most probable, as bars.
+# %% [markdown] lang="zh" of="617e6c50"
+# 一个句子，其中的词元可以遮住；对遮住的词元，用条形画出本课程的编码器认为最可能的几个词元。
 # %% [markdown] lang="en" name="baselines"
 # ## Beside models that count
 #

@@ -859,9 +859,18 @@ mine = my_beam_search(bets, [3], 5, 3)
 show(same_text=mine[1] == text.tolist(), score=difference(torch.tensor(mine[0]), torch.tensor(score), 1e-6))
 # %% [markdown] lang="en" name="explore-beam"
 # Beam search serves where one right answer exists, as in translation (chapter 7). For open text it finds what was measured above:
-# the probable, and so the dull. <!-- PLACE: BeamExplorer(gpt, tokenizer) -->
-# %% [markdown] lang="zh" of="f4b2f8ee"
-# 只有一个正确答案的任务（例如翻译，第 7 章）适合束搜索。写开放的文字，它找到的就是上面量出来的那种：最可能的，因而最乏味的。<!-- PLACE: BeamExplorer(gpt, tokenizer) -->
+# the probable, and so the dull.
+# %% [markdown] lang="zh" of="08a1d027"
+# 只有一个正确答案的任务（例如翻译，第 7 章）适合束搜索。写开放的文字，它找到的就是上面量出来的那种：最可能的，因而最乏味的。
+# %% name="explore-beam-tree" tags=["free"]
+from llmguide_lib.widgets import BeamExplorer
+
+BeamExplorer(gpt, tokenizer, "The function returns")
+# %% [markdown] lang="en" role="caption"
+# The tree of a beam search with the course model: at each step the beams that are kept and those that are dropped, with their
+# scores, and greedy's path.
+# %% [markdown] lang="zh" of="980cb87f"
+# 用本课程的解码器做束搜索得到的树：每一步留下哪些束、丢掉哪些束、各自的得分，以及贪心走的路。
 # %% [markdown] lang="en" name="cache"
 # ## The KV cache: never compute anything twice
 #
@@ -944,23 +953,59 @@ figure = curves(
 # stays nearly flat.
 # %% [markdown] lang="zh" of="a8e74903"
 # 随着文字变长，每多写一个词元要几毫秒。不用缓存，时间随长度增长；用缓存，线几乎是平的。
+# %% [markdown] lang="en" name="lens"
+# ## What each layer would say
+#
+# The last layer's states are turned into scores by the final norm and the head. Nobody forbids to ask the *earlier* layers the same
+# way: what would the model say if it stopped here? This **logit lens** (nostalgebraist 2020) is a rough look, since only the last layer
+# was trained to be read so, but it shows where in the depth an answer comes up.
+# %% [markdown] lang="zh" of="0caa6975"
+# ## 每一层会怎么说
+#
+# 最后一层的状态经过最后的归一化和输出层，变成每个词元的分数。没有谁规定不能用同样的办法去问*前面*的层：如果模型到这里就停下，它会说什么？
+# 这就是 **logit 透镜**（logit lens，nostalgebraist 2020）。它看得比较粗，因为只有最后一层是按这种读法训练的；但它能看出答案是在哪一层冒出来的。
+# %% [markdown] lang="en" name="guess-lens" role="prediction"
+# **Predict.** After "Return a new array of the given", does the right word come up layer by layer, or all at once? And does any *single*
+# head decide it: would the answer change if you switched one of the thirty heads off?
+# %% [markdown] lang="zh" of="2761077a"
+# **先预测。** 在 "Return a new array of the given" 之后，正确的词是一层一层慢慢浮现，还是突然出现？有没有哪*一个*头说了算：
+# 三十个头里随便关掉一个，答案会变吗？
+# %% name="explore-lens" tags=["free"]
+from llmguide_lib.widgets import LogitLensExplorer
+
+LogitLensExplorer(gpt, tokenizer, "Return a new array of the given")
+# %% [markdown] lang="en" role="caption"
+# A table of layers and tokens: what the model would say next if it stopped at that layer; beside it, switches for every head and
+# feed-forward layer, and what the prediction becomes without them.
+# %% [markdown] lang="zh" of="238294ce"
+# 一张表，行是层，列是词元：如果模型停在这一层，下一个词元会是什么；旁边是每个头和每个前馈层的开关，以及关掉之后预测变成什么样。
 # %% [markdown] lang="en" name="own-model"
 # ## Your own model, in the browser
 #
 # The explorer runs any small decoder, also the one that you trained for forty steps. Compare its bars with those of the course model: whatever you
 # type, the same few frequent tokens lead, and words far back make hardly any difference.
-# <!-- PLACE: LogitLensExplorer(gpt, tokenizer); export_page("my-model.html", NextTokenExplorer(live, tokenizer)) -->
-# %% [markdown] lang="zh" of="aac53ee1"
+# %% [markdown] lang="zh" of="6945c69a"
 # ## 浏览器里的，你自己的模型
 #
 # 这个探索器能运行任何小的解码器，包括你刚才训练了四十步的那个。把它的条形与课程模型的对比一下：无论你输入什么，领先的总是那几个常见词元，
-# 远处的词几乎不起作用。<!-- PLACE: LogitLensExplorer(gpt, tokenizer); export_page("my-model.html", NextTokenExplorer(live, tokenizer)) -->
+# 远处的词几乎不起作用。
 # %% name="explore-own" tags=["free"]
 NextTokenExplorer(live, tokenizer, "Returns the number of")
 # %% [markdown] lang="en" role="caption"
 # The same explorer with the model of the live run: a few frequent tokens lead everywhere.
 # %% [markdown] lang="zh" of="c393ea37"
 # 同一个探索器，换成现场训练的模型：到处都是那几个常见词元领先。
+# %% [markdown] lang="en" name="own-page"
+# And it fits into one file. The next cell writes `my-model.html`: your model, its tokenizer and the explorers in a page that opens from a
+# disk, without network and without Python. Send it to a friend.
+# %% [markdown] lang="zh" of="32233365"
+# 整个模型还装得进一个文件。下一个单元格会写出 `my-model.html`：你的模型、分词器和各个探索器都在这一页里，
+# 直接从磁盘打开就行，不需要联网，也不需要 Python。发给朋友试试。
+# %% name="own-page-write" tags=["free"]
+from llmguide_lib.widgets import export_page
+
+page = export_page(live, tokenizer, "my-model.html", title="Forty steps", overwrite=True)
+print(page.name, f"{page.stat().st_size / 1e6:.1f} MB")
 # %% [markdown] lang="en" name="scaling"
 # ## A scaling law, and a prediction that could fail
 #
