@@ -613,7 +613,11 @@ MODEL_REFUSALS = {
         "engine.beamSearch(engine.model, Array(20).fill(1), { numBeams: 1, maxNewTokens: 5 }).next()",
         "20 tokens of text and 5 new ones are more than the 24 that the model reads",
     ),
-    "kind": ("unknown", "engine.intervention({ kind: 'x' }, engine.model)", "x is unknown; known are head, feedForward, layer, rep"),
+    "kind": (
+        "unknown",
+        "engine.intervention({ kind: 'x' }, engine.model)",
+        "x is unknown; known are head, feedForward, layer, rep",
+    ),
     "place": ("unknown", "engine.capture(['x'])", "x is unknown; known are embedding, weights"),
     "weights": (
         "unknown",

@@ -147,10 +147,12 @@ function build({ model, say, engine, attempt }) {
       draw();
     }),
   );
-  // The last token stays chosen while the text grows.
+  // At first a blank is chosen, or else the last token, which stays so while the text grows.
   const arrived = (text, plain) => {
     const last = plain.ids.length - 1;
-    if (!state.plain || chosen.place >= Math.min(last, state.plain.ids.length - 1)) chosen.place = last;
+    const blank = state.plain ? -1 : plain.ids.indexOf(engine.about.special[mask]);
+    if (blank >= 0) chosen.place = blank;
+    else if (!state.plain || chosen.place >= Math.min(last, state.plain.ids.length - 1)) chosen.place = last;
     Object.assign(state, { text, plain, changed: null, off: "[]", watched: null, effects: null });
   };
   const measure = async (going) => {
