@@ -24,6 +24,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 
-def shares(name: str, rows: Iterable[Sequence]) -> str:
+def shares(name: str, rows: Sequence[Sequence]) -> str:
     """Tokens with their probabilities; ``name`` says which tokens they are."""
-    return table([name, "probability"], [[code(piece), f"{share:.1%}"] for piece, share in rows])
+    percent = ["&lt;0.1%" if 0 < share < 0.0005 else f"{share:.1%}" for _, share in rows]
+    return table([name, "probability"], zip((code(piece) for piece, _ in rows), percent, strict=True))
