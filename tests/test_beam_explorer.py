@@ -121,7 +121,7 @@ def test_a_new_search_replaces_the_one_that_runs(page):
 def test_it_can_be_stopped_in_the_middle(page):
     code = """() => {
       const watch = new MutationObserver(() => {
-        if (!document.body.innerText.includes("Searching: 2")) return;
+        if (!document.body.innerText.includes("Searching: 2 of 20")) return;
         watch.disconnect();
         [...document.querySelectorAll("button")].find((one) => one.textContent === "Stop").click();
       });
