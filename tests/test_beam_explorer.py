@@ -121,7 +121,7 @@ def test_a_new_search_replaces_the_one_that_runs(page):
 def test_it_can_be_stopped_in_the_middle(page):
     code = """() => {
       const watch = new MutationObserver(() => {
-        if (!document.body.innerText.includes("Searching: 2")) return;
+        if (!document.body.innerText.includes("Searching: 2 of 20")) return;
         watch.disconnect();
         [...document.querySelectorAll("button")].find((one) => one.textContent === "Stop").click();
       });
@@ -250,11 +250,15 @@ def test_the_stored_result_is_the_search_and_the_greedy_text(unchecked):
     ids, end = tokenizer.encode("The function returns"), tokenizer.token_to_id("<|endoftext|>")
     text, score = beam_search(model, torch.tensor([ids]), 6, num_beams=3, end_id=end)
     made, total = greedy_of(model, ids, 6, end)
-    expected = [[tokenizer.decode(text[len(ids) :].tolist()), math.exp(score * (len(text) - len(ids)))]]
-    expected.append([tokenizer.decode(made), math.exp(total)])
+    expected = [[tokenizer.decode(text[len(ids) :].tolist()), score * (len(text) - len(ids))]]
+    expected.append([tokenizer.decode(made), total])
     assert stored.ends == "<|endoftext|>" and expected[0][0] != expected[1][0]
-    for (text, share), (wanted, probability) in zip(stored.still["rows"], expected, strict=True):
-        assert text == wanted and share == pytest.approx(probability, abs=1e-6)
+    html = stored._repr_mimebundle_()[0]["text/html"]
+    for name, (text, total), (wanted, log) in zip(
+        ("beam search", "greedy"), stored.still["texts"], expected, strict=True
+    ):
+        assert text == wanted and total == pytest.approx(log, abs=1e-3)
+        assert f"<th>{name}</th><td><code>{visible(text)}</code></td><td>{total:.2f}</td>" in html
 
 
 @pytest.mark.parametrize(("lang", "theme"), [("zh", "dark"), ("en", "light")])
@@ -267,9 +271,11 @@ def test_the_course_model_is_searched_on_the_website(browser, tmp_path, lang, th
         asked = visit_site(page, tmp_path, stored, lang=lang, theme=theme)
         page.locator(".llm-start button").wait_for()
         assert violations(page) == [] and not [path for path in asked if "models/" in path or "engine" in path]
+        total = page.locator(".llm-found td").first.inner_text()
+        assert number(total) == pytest.approx(stored.still["texts"][0][1], abs=0.006)
         press_start(page)
         page.locator(".llm-found tr").nth(3).wait_for()
         found = page.locator(".llm-found th").all_inner_texts()
-        assert found[4] == visible(stored.still["rows"][0][0])
+        assert found[4] == visible(stored.still["texts"][0][0])
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert violations(page) == []

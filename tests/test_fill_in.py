@@ -360,7 +360,7 @@ def test_the_course_model_runs_on_the_website_at_the_width_of_a_phone(page, tmp_
 def test_the_stored_result_is_html_where_widgets_do_not_run():
     html = fill_in(blanks=[1])._repr_mimebundle_()[0]["text/html"]
     best = after(IDS, [1], 1)[: TOKENIZER.vocab_size].max().item()
-    assert "<code>[MASK]</code>" in html and f"<td>{best:.1%}</td>" in html
+    assert "<code>[MASK]</code>" in html and "<th>first [MASK]</th>" in html and f"<td>{best:.1%}</td>" in html
     assert "<table>" not in fill_in()._repr_mimebundle_()[0]["text/html"]
 
 

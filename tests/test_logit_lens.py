@@ -337,6 +337,7 @@ def test_an_encoder_says_what_stands_at_each_place(page):
     place = ids.index(TOKENIZER.token_to_id(MASK))
     ours = lens_of(model, ids)
     assert page.locator(".llm-cells").first.locator("thead th").nth(place).inner_text() == "[MASK]"
+    assert cell(page, LAYERS, place).get_attribute("aria-pressed") == "true"
     choose(page, LAYERS, place)
     page.wait_for_function("document.querySelector('.llm-bars caption').textContent.includes('at “[MASK]”')")
     assert_shows(page, ours[-1, place])
@@ -425,7 +426,12 @@ def test_the_last_row_is_the_models_answer_and_hooks_are_taken_off():
 
 def test_the_stored_result_is_html_where_widgets_do_not_run():
     html = lens()._repr_mimebundle_()[0]["text/html"]
-    assert html.count("<tr>") == LAYERS + 1 and html.count("<td>") == (LAYERS + 1) * len(IDS)
+    assert html.count("<tr>") == LAYERS + 2 and html.count("<td>") == (LAYERS + 1) * len(IDS)
+    best = lens_of(MODEL, IDS)[1, 0, : TOKENIZER.vocab_size]
+    first = f"<td><code>{seen(int(best.argmax()))}</code>"
+    assert (
+        html.startswith(f"<table><tr><th>after</th><th><code>{seen(IDS[0])}</code>") and f"layer 0</th>{first}" in html
+    )
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,10 @@ def test_the_stored_result_is_one_heads_map_and_the_prediction(name, unchecked):
     assert (stored["asking"], stored["causal"]) == (asking, name == "decoder")
     shares = inside["logits"][asking].softmax(dim=-1)[:700].topk(6).values.tolist()
     assert [share for _, share in stored["rows"]] == pytest.approx(shares, abs=6e-5)
+    html = explorer._repr_mimebundle_()[0]["text/html"]
+    row = "".join(f"<td>{weight:.2f}</td>" for weight in stored["weights"][1])
+    assert "<th>layer 1, head 2</th>" in html and f"<code>{seen(ids_of(name)[1])}</code></th>{row}" in html
+    assert f"<th>{'after' if name == 'decoder' else 'at'} <code>" in html
     assert len(str(state_of(explorer))) < 4000 and explorer.layer == 1 and explorer.head == 2
 
 

@@ -210,9 +210,10 @@ def test_no_weights_are_sent_and_two_share_a_worker(opened, sent):
 def test_what_is_stored_is_small_and_shows_the_tokens_without_javascript():
     explorer = TokenizerExplorer(TOKENIZER, TEXT)
     assert len(str(state_of(explorer))) < 1500 and explorer.still["ids"] == TOKENIZER.encode(TEXT)
-    assert (
-        f"<code>{spelled(TOKENIZER, TOKENIZER.encode(TEXT)[0])}</code>" in explorer._repr_mimebundle_()[0]["text/html"]
-    )
+    html = explorer._repr_mimebundle_()[0]["text/html"]
+    ids = TOKENIZER.encode(TEXT)
+    assert all(f"<th><code>{visible(spelled(TOKENIZER, id))}</code></th>" in html for id in ids)
+    assert "<th>id</th>" + "".join(f"<td>{id}</td>" for id in ids) in html
 
 
 @pytest.mark.parametrize(("lang", "theme"), [("zh", "dark"), ("en", "light")])

@@ -1,7 +1,6 @@
 // Beam search: the tree of kept and dropped continuations of a text, the sums of their log probabilities, and the text
 // that greedy choices give.
 
-import { bars } from "./bars.js";
 import { stillChips, visible } from "./chips.js";
 import { button, choice, follow, node, slider, store, textBox, wide } from "./dom.js";
 import { written } from "./numbers.js";
@@ -61,16 +60,20 @@ const TEXTS = {
     en: "The search ended after {0} tokens: nothing that still grows is ahead of the texts that ended. ",
     zh: "搜索在第 {0} 个词元处结束：还在变长的都赶不上已经结束的文本。",
   },
-  probability: { en: "probability of the whole", zh: "整段的概率" },
-  beam: { en: "Beam search and, below it, greedy choices", zh: "上面是束搜索，下面是贪心选择" },
+  logs: { en: "sum of log probabilities", zh: "对数概率之和" },
+  both: { en: "What beam search and greedy choices add", zh: "束搜索与贪心选择各自的续写" },
+  beam: { en: "beam search: {0}", zh: "束搜索：{0}" },
 };
 const SETTINGS = ["num_beams", "length", "length_penalty", "ends"];
 
 function still(model, say) {
-  const { pieces, rows } = model.get("still");
-  const table = bars(say("beam"), [say("continuation"), say("probability")]);
-  table.show(rows.map(([piece, share]) => ({ piece, shares: [share] })));
-  return node("div", {}, stillChips(say("text"), pieces), table.element);
+  const { pieces, texts } = model.get("still");
+  const rows = texts.map(([text, total], at) =>
+    node("tr", {}, node("th", { scope: "row" }, say(at ? "greedy" : "beam", visible(text))), node("td", {}, written(total, 2))),
+  );
+  const head = ["continuation", "logs"].map((name) => node("th", { scope: "col" }, say(name)));
+  const table = node("table", { class: "llm-found" }, node("caption", {}, say("both")), node("tr", {}, ...head), ...rows);
+  return node("div", {}, stillChips(say("text"), pieces), wide(say("both"), table));
 }
 
 function build({ model, say, engine, attempt }) {

@@ -1,7 +1,5 @@
 """Beam explorer: the tree of a beam search on a text that the reader types."""
 
-import math
-
 import torch
 import traitlets
 
@@ -9,6 +7,7 @@ from ..generation import Greedy, StopTokens, beam_search, generate
 from ..models import Llama
 from ..tokenizers import BPETokenizer
 from .model_explorer import ModelExplorer, at_rest, scores_of
+from .still import code, table
 
 STILL_TOKENS, STILL_BEAMS = 6, 3
 END = "<|endoftext|>"
@@ -64,14 +63,21 @@ class BeamExplorer(ModelExplorer):
         with at_rest(self._model):
             beam, _ = beam_search(self._model, tokens, STILL_TOKENS, num_beams=STILL_BEAMS, end_id=self._end)
             greedy = generate(self._model, tokens, STILL_TOKENS, sampler=Greedy(), stop=stop)[0]
-        return super()._result(ids) | {"rows": [self._row(text.tolist(), len(ids)) for text in (beam, greedy)]}
+        return super()._result(ids) | {"texts": [self._added(text.tolist(), len(ids)) for text in (beam, greedy)]}
 
-    def _row(self, ids: list[int], start: int) -> list:
-        """What was added to a text, and its probability."""
+    def _added(self, ids: list[int], start: int) -> list:
+        """What was added to a text, and the sum of its log probabilities."""
         logs = scores_of(self._model, ids).log_softmax(dim=-1)
         total = sum(logs[place - 1, ids[place]].item() for place in range(start, len(ids)))
-        return [self._decoded(ids[start:]), round(math.exp(total), 6)]
+        return [self._decoded(ids[start:]), round(total, 4)]
 
     def _decoded(self, ids: list[int]) -> str:
         """A model may have more tokens than its tokenizer; those spell nothing."""
         return self._tokenizer.decode(id for id in ids if id < self._tokenizer.vocab_size)
+
+    def _page(self) -> str:
+        names = ("beam search", "greedy")
+        rows = [
+            [name, code(text), f"{total:.2f}"] for name, (text, total) in zip(names, self.still["texts"], strict=True)
+        ]
+        return super()._page() + table(["", "continuation", "sum of log probabilities"], rows)

@@ -129,6 +129,14 @@ function build({ model, say, engine, attempt }) {
   const read = newest(attempt(ask));
 
   const work = attempt((act) => state.logits && parts.work.run(act));
+  const { fill, each } = passes(state, { about, asked, put, draw });
+
+  read({ text: model.get("text") });
+  return { element: parts.element, stop: parts.work.end };
+}
+
+// What takes several passes through the model: fills all blanks; hides each token in turn and keeps what it was given.
+function passes(state, { about, asked, put, draw }) {
   const fill = async (going) => {
     while (going() && state.logits && state.blanks.length) {
       const { place, id } = surest(state, about);
@@ -146,9 +154,7 @@ function build({ model, say, engine, attempt }) {
       draw();
     }
   };
-
-  read({ text: model.get("text") });
-  return { element: parts.element, stop: parts.work.end };
+  return { fill, each };
 }
 
 // What the worker is asked for.

@@ -6,8 +6,9 @@ import traitlets
 
 from ..models import ModernBERT
 from ..tokenizers import BPETokenizer
-from .blanks import BlankExplorer
+from .blanks import SIGN, BlankExplorer
 from .model_explorer import scores_of
+from .still import shares
 
 ROWS = 10
 
@@ -57,3 +58,6 @@ class FillInExplorer(BlankExplorer):
         read = [mask if place in places else id for place, id in enumerate(ids)]
         rows = self._rows(scores_of(self._model, read)[places[0]], ROWS) if places else []
         return super()._result(read) | {"places": places, "rows": rows}
+
+    def _page(self) -> str:
+        return super()._page() + (shares(f"first {SIGN}", self.still["rows"]) if self.still["rows"] else "")

@@ -147,29 +147,35 @@ function build({ model, say, engine, attempt }) {
       draw();
     }),
   );
-  // The last token stays chosen while the text grows.
+  // At first a blank is chosen, or else the last token, which stays so while the text grows.
   const arrived = (text, plain) => {
     const last = plain.ids.length - 1;
-    if (!state.plain || chosen.place >= Math.min(last, state.plain.ids.length - 1)) chosen.place = last;
+    const blank = state.plain ? -1 : plain.ids.indexOf(engine.about.special[mask]);
+    if (blank >= 0) chosen.place = blank;
+    else if (!state.plain || chosen.place >= Math.min(last, state.plain.ids.length - 1)) chosen.place = last;
     Object.assign(state, { text, plain, changed: null, off: "[]", watched: null, effects: null });
   };
-  const measure = async (going) => {
-    const { watched, plain } = state;
-    const effects = (state.effects = []);
-    const answer = (off) => asked.answer(plain.ids, off, chosen.place, watched);
-    const whole = await answer([]);
-    for (let layer = 0; layer < numLayers; layer++) {
-      for (const part of partsOf(numHeads)) {
-        const effect = (await answer([[layer, part]])) - whole;
-        if (!going() || state.effects !== effects) return;
-        effects.push(effect);
-        showSwitches(state, context);
-      }
-    }
-  };
+  const measure = (going) => measured(state, { asked, context, going });
 
   update();
   return { element: parts.element, stop: parts.work.end };
+}
+
+// Switches each part off by itself and keeps what becomes of the followed token in the model's answer.
+async function measured(state, { asked, context, going }) {
+  const { numHeads, numLayers, chosen } = context;
+  const { watched, plain } = state;
+  const effects = (state.effects = []);
+  const answer = (off) => asked.answer(plain.ids, off, chosen.place, watched);
+  const whole = await answer([]);
+  for (let layer = 0; layer < numLayers; layer++) {
+    for (const part of partsOf(numHeads)) {
+      const effect = (await answer([[layer, part]])) - whole;
+      if (!going() || state.effects !== effects) return;
+      effects.push(effect);
+      showSwitches(state, context);
+    }
+  }
 }
 
 // What the worker is asked for.

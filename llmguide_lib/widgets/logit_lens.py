@@ -11,6 +11,7 @@ from ..models import Llama, ModernBERT
 from ..tokenizers import BPETokenizer
 from .blanks import BlankExplorer
 from .model_explorer import at_rest
+from .still import code, table
 
 FEED_FORWARD = "feed_forward"
 
@@ -66,6 +67,12 @@ class LogitLensExplorer(BlankExplorer):
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         named = [[[self._spelled(id), round(share, 3)] for id, share in zip(*row, strict=True)] for row in rows]
         return super()._result(ids) | {"layers": named}
+
+    def _page(self) -> str:
+        names = ["embedding", *(f"layer {layer}" for layer in range(self._model.config.num_layers))]
+        rows = zip(names, self.still["layers"], strict=True)
+        said = [[name, *(f"{code(piece)} {share:.0%}" for piece, share in cells)] for name, cells in rows]
+        return table(["at" if self._mask else "after", *map(code, self.still["pieces"])], said)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from ..models import Llama
 from ..tokenizers import BPETokenizer
 from .blanks import BlankExplorer
 from .model_explorer import scores_of
+from .still import code, shares, table
 
 ROWS = 6
 TEXTS = {
@@ -79,6 +80,16 @@ class ModelAttentionExplorer(BlankExplorer):
     def _asking(self, ids: list[int]) -> int:
         """The position that is looked at first: an encoder's first blank, otherwise the last."""
         return next(iter(self._places(ids)), len(ids) - 1)
+
+    def _page(self) -> str:
+        layer, head = self._large
+        pieces = list(map(code, self.still["pieces"]))
+        rows = [
+            [piece, *(f"{weight:.2f}" for weight in row)]
+            for piece, row in zip(pieces, self.still["weights"], strict=True)
+        ]
+        asked = f"{'after' if self.still['causal'] else 'at'} {pieces[self.still['asking']]}"
+        return table([f"layer {layer}, head {head}", *pieces], rows) + shares(asked, self.still["rows"])
 
 
 def weights_of(model: nn.Module, ids: list[int], layer: int, head: int) -> Float[Tensor, "T T"]:

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import html
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from .. import course
 from ..tokenizers import BPETokenizer
 from .explorer import Explorer, bundle
+from .still import tokens
 from .weights import FAMILIES, pack_weights, packed_bytes
 
 DTYPE = "int8"  # half the bytes of float16 for 0.0013 nats, see benchmarks/results/engine.json
@@ -60,6 +60,10 @@ class EngineExplorer(Explorer):
         """A token as this explorer shows it."""
         return spelled(self._tokenizer, id)
 
+    def _page(self) -> str:
+        """``still`` as HTML for where widgets do not run, as on GitHub."""
+        return tokens(self.still["pieces"])
+
     def _weights(self) -> bytes:
         """What is sent beside the tokenizer."""
         return b""
@@ -70,7 +74,7 @@ class EngineExplorer(Explorer):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         data, metadata = super()._repr_mimebundle_()
-        return data | {"text/html": still_page(self.still)}, metadata  # where widgets do not run, as on GitHub
+        return data | {"text/html": self._page()}, metadata
 
     def _answer(self, _: Explorer, message: dict, buffers: Sequence[Any]) -> None:
         if message.get("kind") != "start":
@@ -170,20 +174,6 @@ def spelled(tokenizer: BPETokenizer, id: int) -> str:
         return token if isinstance(token, str) else token.decode()
     except UnicodeDecodeError:
         return "".join(f"⟨{byte:02X}⟩" for byte in token)
-
-
-def still_page(still: dict) -> str:
-    """A stored result as plain HTML: the tokens, the rows of its table and what each layer says, where it has them."""
-    tokens = " ".join(map(_code, still["pieces"]))
-    rows = "".join(f"<tr><td>{_code(piece)}</td><td>{share:.1%}</td></tr>" for piece, share in still.get("rows", ()))
-    for layer, cells in enumerate(still.get("layers", ())):
-        said = "".join(f"<td>{_code(piece)} {share:.0%}</td>" for piece, share in cells)
-        rows += f"<tr><th>{layer}</th>{said}</tr>"
-    return f"<p>{tokens}</p>" + (f"<table>{rows}</table>" if rows else "")
-
-
-def _code(piece: str) -> str:
-    return f"<code>{html.escape(repr(piece)[1:-1])}</code>"
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import traitlets
 from ..models import Llama
 from ..tokenizers import BPETokenizer
 from .model_explorer import ModelExplorer, scores_of
+from .still import shares
 
 ROWS = 10
 
@@ -40,3 +41,6 @@ class NextTokenExplorer(ModelExplorer):
 
     def _result(self, ids: list[int]) -> dict:
         return super()._result(ids) | {"rows": self._rows(scores_of(self._model, ids)[-1], ROWS)}
+
+    def _page(self) -> str:
+        return super()._page() + shares("next token", self.still["rows"])

@@ -6,6 +6,7 @@ import traitlets
 
 from ..tokenizers import BPETokenizer
 from .model_explorer import EngineExplorer, course_of_tokenizer
+from .still import code, table
 
 MOST_CHARACTERS = 2000
 
@@ -43,3 +44,6 @@ class TokenizerExplorer(EngineExplorer):
 
     def _result(self, ids: list[int]) -> dict:
         return super()._result(ids) | {"ids": ids}
+
+    def _page(self) -> str:
+        return table(["token", *map(code, self.still["pieces"])], [["id", *map(str, self.still["ids"])]])
