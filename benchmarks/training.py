@@ -352,10 +352,12 @@ def contestants(folder: Path | None, seconds: int) -> dict[str, Callable[[int, f
         "nanoGPT, its CPU model": partial(nanogpt, folder, settings=NANOGPT_CPU),
         "nanoGPT, our size": partial(nanogpt, folder, settings=NANOGPT_OURS),
     }  # fmt: skip
+    found = {"ours": partial(ours, **OURS[seconds]), **nano}
+    if seconds > 60:  # the Trainer is so far behind in a minute that five are better spent on the others
+        return found
     course = partial(trainer, length=128, arguments=HF_COURSE, warmup=0.05)
-    found = {"ours": partial(ours, **OURS[seconds]), **nano, "Trainer as in Hugging Face's course": course}
-    # In a minute it is so far behind that five are better spent on the others.
-    return found if seconds > 60 else found | {"Trainer, all defaults": partial(trainer, length=LENGTH, arguments={})}
+    defaults = partial(trainer, length=LENGTH, arguments={})
+    return found | {"Trainer as in Hugging Face's course": course, "Trainer, all defaults": defaults}
 
 
 def plan(parts: list[str], folder: Path | None) -> list[tuple[str, str, int, int, Callable[[int, float], Outcome]]]:
