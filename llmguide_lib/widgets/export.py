@@ -16,7 +16,7 @@ from ..files import write_atomically
 from ..notebook import language
 from ..tokenizers import BPETokenizer
 from .explorer import _read, bundle
-from .model_explorer import DTYPE, ModelExplorer, _key, still_page
+from .model_explorer import DTYPE, ModelExplorer, _key
 from .weights import pack_weights
 
 LANGUAGES = {"en": "en", "zh": "zh-CN"}
@@ -143,7 +143,7 @@ def _page(model: nn.Module, tokenizer: BPETokenizer, explorers: list[ModelExplor
         "facts": facts[lang],
         "inside": _both(INSIDE, lang),
         "noscript": _both(NOSCRIPT, lang),
-        "still": "".join(f'<div class="llm-still">{still_page(one.still)}</div>' for one in explorers),
+        "still": "".join(f'<div class="llm-still">{one._page()}</div>' for one in explorers),
         "page": json.dumps(held, ensure_ascii=True).replace("<", "\\u003c"),  # no text may end the element
         "weights": base64.b64encode(weights).decode(),
         "script": bundle("export"),
