@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 from browser import violations
-from test_model_explorers import TEXT, TOKENIZER, assert_shows, begin, decoder, expected, shown, visible
+from explorer_models import TEXT, TOKENIZER, decoder, seen
+from test_model_explorers import assert_shows, begin, expected, shown
 
 from llmguide_lib import course, widgets
 from llmguide_lib.models import GPT, GPTConfig, Llama
@@ -54,11 +55,11 @@ def test_the_file_opens_from_the_disk_and_says_what_torch_says(disk, tmp_path, l
     assert disk_page.evaluate("document.documentElement.dataset.theme") == theme
     assert disk_page.title() == disk_page.get_by_role("heading", level=1).inner_text() == "Ours </script> & <b>"
     assert violations(disk_page) == []
-    begin(disk_page, lang)
+    begin(disk_page)
     own, drawn = expected(model, TOKENIZER.encode(TEXT))
     assert_shows(disk_page, own, drawn)
     best = disk_page.locator(".llm-bars tbody th").first.inner_text()
-    assert best == visible(int(own.argmax()))
+    assert best == seen(int(own.argmax()))
     assert violations(disk_page) == []
     disk_page.set_viewport_size({"width": 390, "height": 844})
     assert disk_page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -190,7 +191,7 @@ SMALL = {"vocab_size": 710, "max_seq_len": 8, "d_model": 8, "num_heads": 2, "num
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        (lambda: GPT(GPTConfig(**SMALL)), {}, "model is a GPT; explorers take a Llama"),
+        (lambda: GPT(GPTConfig(**SMALL)), {}, "model is a GPT; explorers take a Llama or ModernBERT"),
         (spoilt, {}, "blocks.0.norm1.weight of the model holds NaN, infinity or a number too large"),
         (lambda: decoder(vocab_size=600), {}, "tokenizer has 700 tokens, the model only 600: it is not this model's"),
         (decoder, {"explorers": []}, "explorers must hold at least one explorer; None stands for all"),
