@@ -4,7 +4,7 @@
 # Attention lets every word fetch from every other (chapter 3). One layer is a weighted mean; surely twelve layers on top of each
 # other understand more than one? In 2017 eight authors called their paper *Attention Is All You Need*, and the block they
 # stacked has five other parts: an addition that carries the input around every layer, a normalisation, a second small network,
-# a mask, and positions.
+# a mask, and an attention that asks another text. (What tells attention the order of the words, positions, was in chapter 3.)
 #
 # What happens if you take the title at its word and stack *only* attention?
 # %% [markdown] lang="zh" of="e19ad4b3"
@@ -12,7 +12,7 @@
 #
 # 有了注意力，每个词都能从其他任何一个词那里取东西（第 3 章）。一层注意力就是一次加权平均；那么叠上十二层，总该比一层懂得更多吧？
 # 2017 年，八位作者把论文题为 *Attention Is All You Need*（只要注意力就够了），可他们叠起来的那个“块”里还有另外五样东西：
-# 绕过每一层把输入原样送过去的加法、归一化、另一个小网络、掩码，还有位置编码。
+# 绕过每一层把输入原样送过去的加法、归一化、另一个小网络、掩码，还有去问另一段文字的注意力。（告诉注意力词序的位置编码，第 3 章已经讲过。）
 #
 # 如果真像标题说的那样，*只*叠注意力，会怎么样？
 # %% [markdown] lang="en" name="guess-collapse" role="prediction"
@@ -27,7 +27,7 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # in equations, F is the width of the feed-forward layer
 
 from llmguide_lib.attention import MultiHeadAttention, attention, causal_attention, causal_mask
 from llmguide_lib.notebook import decide, difference, show
@@ -43,10 +43,10 @@ def draw(*shape, seed):
 
 def fill(module, seed=0):
     """Matrices with variance 1 / width, which keep the size of a vector; biases zero; norms as they are."""
-    for number, parameter in enumerate(module.parameters()):
+    for number, (name, parameter) in enumerate(module.named_parameters()):
         if parameter.ndim > 1:
             parameter.data = draw(*parameter.shape, seed=1000 * seed + number) / math.sqrt(parameter.shape[-1])
-        elif not torch.all(parameter == 1):
+        elif "bias" in name:
             nn.init.zeros_(parameter)
     return module
 
@@ -68,13 +68,15 @@ for number, layer in enumerate(layers, 1):
         show(f"{number:5} {alike(replaced[0]):9.4f} {alike(added[0]):7.4f} {growth:7.1f}")
 # %% [markdown] lang="en" name="collapse-read"
 # After two layers the ten words point in nearly the same direction, after four there is no difference left: means of means of means. Whatever stood at position 3 is gone, and
-# no later layer can bring it back (Dong et al. 2021 prove that this happens doubly exponentially). Adding slows it down by a
-# lot, and does not stop it: what else is needed, we shall see.
+# no later layer can bring it back. Dong et al. (2021) prove it for attention alone, and that additions work against it. Here they
+# delay it. But every layer adds something as long as the stream has become by then, nearly the same for all words, and the last column says how little of the stream is
+# still the input after twelve. Two ways to keep the words apart for longer are measured further down, under *depth*.
 #
 # This chapter builds the block part by part, and for each part shows what goes wrong without it.
 # %% [markdown] lang="zh" of="60438336"
-# 只过了两层，十个词的方向就几乎一样，四层之后再也看不出差别：平均的平均的平均。第 3 个位置上原来是什么已经无从知道，后面哪一层都找不回来
-# （Dong 等人 2021 年证明，这种坍缩是双重指数速度的）。改成相加以后慢了许多，但并没有停下：还缺什么，下面会看到。
+# 只过了两层，十个词的方向就几乎一样，四层之后再也看不出差别：平均的平均的平均。第 3 个位置上原来是什么已经无从知道，后面哪一层都找不回来。
+# Dong 等人（2021）证明了：只有注意力就一定会坍缩，而相加能与之抗衡。在这里，相加只是推迟了坍缩：每一层加上去的东西和当时的残差流一样长，而且对所有词几乎相同；
+# 最后一列说明，十二层之后残差流里还剩多少是原来的输入。怎样让各个词更久地保持差别，下面讲“深度方向”时会测量两种办法。
 #
 # 这一章把这个块一件一件地搭起来，每一件都要让你看到：少了它会坏在哪里。
 # %% [markdown] lang="en" name="stream"
@@ -116,7 +118,7 @@ for number, layer in enumerate(layers, 1):
 #
 # $\bar x$ is the mean of the $D$ numbers of *one* vector, $\operatorname{Var}(x)$ the mean of the squared deviations from it, $\overline{x^2}$ the mean of the
 # squares; $\gamma$ and $\beta$ (width $D$) are learned, and $\epsilon$ keeps a zero vector from being divided by zero. RMSNorm, in
-# every model since Llama, leaves out the mean and $\beta$.
+# Llama and most open decoders after it, leaves out the mean and $\beta$.
 #
 # **By hand.** $x = (1, 3, 5, 7)$ has the mean 4 and the deviations $(-3, -1, 1, 3)$; their squares have the mean 5, and $\sqrt 5 = 2.236$. LayerNorm gives
 # $(-1.342, -0.447, 0.447, 1.342)$. The squares of $x$ itself have the mean 21, and $\sqrt{21} = 4.583$: RMSNorm gives $(0.218, 0.655, 1.091, 1.528)$.
@@ -129,7 +131,7 @@ for number, layer in enumerate(layers, 1):
 # $$\operatorname{LayerNorm}(x) = \gamma \odot \frac{x - \bar x}{\sqrt{\operatorname{Var}(x) + \epsilon}} + \beta \qquad\qquad \operatorname{RMSNorm}(x) = \gamma \odot \frac{x}{\sqrt{\overline{x^2} + \epsilon}}$$
 #
 # $\bar x$ 是*一个*向量里 $D$ 个数的平均，$\operatorname{Var}(x)$ 是它们与平均值之差的平方的平均，$\overline{x^2}$ 是平方的平均；
-# $\gamma$ 和 $\beta$（宽度都是 $D$）要靠训练得到，$\epsilon$ 防止零向量除以零。Llama 以来的模型都用 RMSNorm，它省去了均值和 $\beta$。
+# $\gamma$ 和 $\beta$（宽度都是 $D$）要靠训练得到，$\epsilon$ 防止零向量除以零。Llama 和它之后的多数开源解码器用的是 RMSNorm，它省去了均值和 $\beta$。
 #
 # **手算。** $x = (1, 3, 5, 7)$ 的平均是 4，偏差是 $(-3, -1, 1, 3)$，偏差平方的平均是 5，$\sqrt 5 = 2.236$，
 # 所以 LayerNorm 得到 $(-1.342, -0.447, 0.447, 1.342)$。$x$ 自身平方的平均是 21，$\sqrt{21} = 4.583$，所以 RMSNorm 得到 $(0.218, 0.655, 1.091, 1.528)$。
@@ -168,10 +170,11 @@ tiny_eps = 1e-15  # so that it does not disturb
 for name, norm in (("LayerNorm", LayerNorm(16, tiny_eps)), ("RMSNorm", RMSNorm(16, tiny_eps))):
     show(name, "times ten:", difference(norm(10 * x), norm(x)), "  plus ten:", difference(norm(x + 10), norm(x)))
 # %% [markdown] lang="en" name="norms-read"
-# Both forget the *length* of a vector and keep its direction. LayerNorm also forgets what all $D$ numbers have in common. That
-# RMSNorm works as well tells us that the second was not what mattered.
+# Both forget the *length* of a vector. RMSNorm keeps its direction; LayerNorm first takes out the part that lies along $(1, \dots, 1)$, the mean. Zhang and
+# Sennrich (2019) found models with RMSNorm as good, so taking it out seems not to be what matters.
 # %% [markdown] lang="zh" of="3a5f93ec"
-# 两者都忘掉向量的*长度*，保留方向。LayerNorm 还会忘掉 $D$ 个数共有的部分。RMSNorm 效果也一样好，说明真正要紧的不是后者。
+# 两者都忘掉向量的*长度*。RMSNorm 保留方向；LayerNorm 先去掉沿 $(1, \dots, 1)$ 方向的分量，也就是均值。
+# Zhang 和 Sennrich（2019）发现用 RMSNorm 的模型一样好，看来去掉均值并不是要紧的那一步。
 # %% [markdown] lang="en" name="feed-forward"
 # ## The feed-forward layer
 #
@@ -200,7 +203,7 @@ for name, norm in (("LayerNorm", LayerNorm(16, tiny_eps)), ("RMSNorm", RMSNorm(1
 # %% name="feed-forward-scratch"
 plain, gated = fill(FeedForward(24, 96, nn.ReLU())), fill(GatedFeedForward(24, 64))
 x = draw(2, 5, 24, seed=5)
-mine = plain.down_proj((plain.up_proj(x)).clamp(min=0))
+mine = plain.down_proj(plain.up_proj(x).clamp(min=0))
 mine_gated = (F.silu(x @ gated.gate_proj.weight.T) * (x @ gated.up_proj.weight.T)) @ gated.down_proj.weight.T
 show(plain=difference(mine, plain(x)), gated=difference(mine_gated, gated(x)))
 show(weights=[sum(p.numel() for p in module.parameters() if p.ndim == 2) for module in (plain, gated)])
@@ -215,21 +218,23 @@ show(positions_that_notice_a_change_at_3=moved.nonzero().flatten().tolist())
 #
 # $$\text{post-norm (2017, BERT): } x \leftarrow \operatorname{Norm}\bigl(x + f(x)\bigr) \qquad\qquad \text{pre-norm (GPT-2, Llama): } x \leftarrow x + f\bigl(\operatorname{Norm}(x)\bigr)$$
 #
-# **By hand**, with $x = (4, 2)$ and a tiny feed-forward layer without biases, ReLU inside:
+# **By hand**, with $x = (3, 1, 1, 3)$ (mean 2, variance 1) and a tiny feed-forward layer without biases, ReLU inside:
 #
-# $$W_1 = \begin{pmatrix} 1 & 0 \\ 0 & 1 \\ 1 & 1 \\ 1 & -1 \end{pmatrix} \qquad W_2 = \begin{pmatrix} 1 & 0 & 0 & 1 \\ 0 & 1 & 1 & -1 \end{pmatrix}$$
+# $$W_1 = \begin{pmatrix} 0 & 0 & 1 & 0 \\ 1 & 0 & 0 & 0 \end{pmatrix} \qquad W_2 = \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 0 \\ 0 & 2 \end{pmatrix}$$
 #
 # | step | pre-norm | post-norm |
 # |---|---|---|
-# | norm first? | $(4, 2) \to (1, -1)$ | no |
-# | $W_1 \cdot$ | $(1, -1, 0, 2)$ | $(4, 2, 6, 2)$ |
-# | ReLU | $(1, 0, 0, 2)$ | $(4, 2, 6, 2)$ |
-# | $W_2 \cdot$ | $(3, -2)$ | $(6, 6)$ |
-# | add to $x$ | $(7, 0)$ | $(10, 8)$ |
-# | norm last? | no | $(10, 8) \to (1, -1)$ |
+# | norm first? | $(1, -1, -1, 1)$ | no |
+# | $W_1 \cdot$ | $(-1, 1)$ | $(1, 3)$ |
+# | ReLU | $(0, 1)$ | $(1, 3)$ |
+# | $W_2 \cdot$ | $(0, 0, 0, 2)$ | $(0, 0, 2, 6)$ |
+# | add to $x$ | $(3, 1, 1, 5)$ | $(3, 1, 3, 9)$ |
+# | norm last? | no | $(-\frac13, -1, -\frac13, \frac53)$ |
 #
-# Pre-norm leaves the sum alone: the 4 and the 2 are still in the 7 and the 0. Post-norm squashes the stream itself after every sublayer:
-# the road with nothing on it now has a toll gate at every step. That looks like a detail; further down it decides whether a model learns at all.
+# Pre-norm leaves the sum alone: $x$ is still in it. Post-norm squashes the stream itself after every sublayer:
+# the road with nothing on it now has a toll gate at every step. That looks like a detail; further down it decides when a model begins to learn.
+#
+# Nothing has normalised the end of a pre-norm stack, a sum that has grown with every layer. So one more norm stands there, before the scores: the *final norm* of GPT-2 and Llama.
 # %% [markdown] lang="zh" of="542773a1"
 # ## 归一化放在哪里
 #
@@ -237,28 +242,30 @@ show(positions_that_notice_a_change_at_3=moved.nonzero().flatten().tolist())
 #
 # $$\text{后归一化（2017、BERT）：} x \leftarrow \operatorname{Norm}\bigl(x + f(x)\bigr) \qquad\qquad \text{前归一化（GPT-2、Llama）：} x \leftarrow x + f\bigl(\operatorname{Norm}(x)\bigr)$$
 #
-# **手算。** 取 $x = (4, 2)$ 和一个小小的前馈层，没有偏置，中间用 ReLU：
+# **手算。** 取 $x = (3, 1, 1, 3)$（平均 2，方差 1）和一个小小的前馈层，没有偏置，中间用 ReLU：
 #
-# $$W_1 = \begin{pmatrix} 1 & 0 \\ 0 & 1 \\ 1 & 1 \\ 1 & -1 \end{pmatrix} \qquad W_2 = \begin{pmatrix} 1 & 0 & 0 & 1 \\ 0 & 1 & 1 & -1 \end{pmatrix}$$
+# $$W_1 = \begin{pmatrix} 0 & 0 & 1 & 0 \\ 1 & 0 & 0 & 0 \end{pmatrix} \qquad W_2 = \begin{pmatrix} 0 & 0 \\ 0 & 0 \\ 2 & 0 \\ 0 & 2 \end{pmatrix}$$
 #
 # | 步骤 | 前归一化（pre-norm） | 后归一化（post-norm） |
 # |---|---|---|
-# | 先归一化？ | $(4, 2) \to (1, -1)$ | 不做 |
-# | 乘 $W_1$ | $(1, -1, 0, 2)$ | $(4, 2, 6, 2)$ |
-# | ReLU | $(1, 0, 0, 2)$ | $(4, 2, 6, 2)$ |
-# | 乘 $W_2$ | $(3, -2)$ | $(6, 6)$ |
-# | 加到 $x$ 上 | $(7, 0)$ | $(10, 8)$ |
-# | 最后归一化？ | 不做 | $(10, 8) \to (1, -1)$ |
+# | 先归一化？ | $(1, -1, -1, 1)$ | 不做 |
+# | 乘 $W_1$ | $(-1, 1)$ | $(1, 3)$ |
+# | ReLU | $(0, 1)$ | $(1, 3)$ |
+# | 乘 $W_2$ | $(0, 0, 0, 2)$ | $(0, 0, 2, 6)$ |
+# | 加到 $x$ 上 | $(3, 1, 1, 5)$ | $(3, 1, 3, 9)$ |
+# | 最后归一化？ | 不做 | $(-\frac13, -1, -\frac13, \frac53)$ |
 #
-# 前归一化不动那个和：原来的 4 和 2 还在 7 和 0 里面。后归一化则在每个子层之后把残差流本身压一遍：
-# 那条畅通无阻的路，现在每一步都设了一道关卡。这看起来是细节，后面会看到，它能决定一个模型到底学不学得会。
+# 前归一化不动那个和，$x$ 原样留在里面。后归一化则在每个子层之后把残差流本身压一遍：
+# 那条畅通无阻的路，现在每一步都设了一道关卡。这看起来是细节，后面会看到，它能决定一个模型什么时候才开始学到东西。
+#
+# 前归一化的一叠块，末尾那个和一层比一层大，却没有谁来归一化。所以在算分数之前还要再放一个归一化，这就是 GPT-2 和 Llama 里的*最终归一化*（final norm）。
 # %% name="orders-by-machine"
 from llmguide_lib.transformer import DecoderBlock, EncoderBlock, post_norm, pre_norm
 
-layer = FeedForward(2, 4, nn.ReLU(), bias=False)
-layer.up_proj.weight.data = torch.tensor([[1.0, 0], [0, 1], [1, 1], [1, -1]])
-layer.down_proj.weight.data = torch.tensor([[1.0, 0, 0, 1], [0, 1, 1, -1]])
-x, norm = torch.tensor([[[4.0, 2.0]]]), LayerNorm(2, tiny_eps)
+layer = FeedForward(4, 2, nn.ReLU(), bias=False)
+layer.up_proj.weight.data = torch.tensor([[0.0, 0, 1, 0], [1, 0, 0, 0]])
+layer.down_proj.weight.data = torch.tensor([[0.0, 0], [0, 0], [2, 0], [0, 2]])
+x, norm = torch.tensor([[[3.0, 1.0, 1.0, 3.0]]]), LayerNorm(4, tiny_eps)
 show(pre_norm=pre_norm(x, layer, norm)[0, 0].tolist(), post_norm=post_norm(x, layer, norm)[0, 0].tolist())
 # %% [markdown] lang="en" name="encoder"
 # ## The encoder block
@@ -278,7 +285,7 @@ def my_encoder_block(x, block, mask=None):
     return my_layer_norm(x + block.feed_forward(x), block.norm2.weight, block.norm2.bias)
 
 
-def copy(block, layer):
+def into_torch(block, layer):
     """Our block's weights into one of PyTorch's, which keeps the three projections in one matrix."""
     pairs = [(block.attention, layer.self_attn)]
     if isinstance(block, DecoderBlock):
@@ -308,7 +315,7 @@ for residual in (post_norm, pre_norm):
     parts = MultiHeadAttention(D, HEADS), FeedForward(D, FF, nn.ReLU()), LayerNorm(D), LayerNorm(D)
     block = stir(EncoderBlock(*parts, residual=residual))
     options = {"batch_first": True, "norm_first": residual is pre_norm}
-    theirs = copy(block, nn.TransformerEncoderLayer(D, HEADS, FF, dropout=0.0, **options))
+    theirs = into_torch(block, nn.TransformerEncoderLayer(D, HEADS, FF, dropout=0.0, **options))
     show(residual.__name__, difference(block(x), theirs(x)))
     if residual is post_norm:
         show(by_hand=difference(my_encoder_block(x, block), block(x)))
@@ -346,7 +353,7 @@ x, source = draw(3, 5, D, seed=7), draw(3, 7, D, seed=8)
 attentions = MultiHeadAttention(D, HEADS, core=causal_attention), MultiHeadAttention(D, HEADS)
 norms = (LayerNorm(D), LayerNorm(D), LayerNorm(D))
 block = stir(DecoderBlock(*attentions, FeedForward(D, FF, nn.ReLU()), norms, residual=post_norm))
-theirs = copy(block, nn.TransformerDecoderLayer(D, HEADS, FF, dropout=0.0, batch_first=True))
+theirs = into_torch(block, nn.TransformerDecoderLayer(D, HEADS, FF, dropout=0.0, batch_first=True))
 mine = my_decoder_block(x, source, block)
 show(library=difference(mine, block(x, source)))
 show(torch=difference(mine, theirs(x, source, tgt_mask=~causal_mask(5))))  # their masks say who may NOT look
@@ -372,7 +379,7 @@ theirs = nn.Transformer(D, HEADS, 3, 3, FF, dropout=0.0, batch_first=True)
 theirs.encoder.norm = theirs.decoder.norm = None
 for ours, stack in ((model.encoder, theirs.encoder), (model.decoder, theirs.decoder)):
     for block, layer in zip(ours.blocks, stack.layers, strict=True):
-        copy(block, layer)
+        into_torch(block, layer)
 
 
 def embedded(tokens):
@@ -383,17 +390,17 @@ def embedded(tokens):
 
 source, target = torch.arange(14).reshape(2, 7), torch.arange(20, 30).reshape(2, 5)
 expected = theirs(embedded(source), embedded(target), tgt_mask=~causal_mask(5)) @ model.lm_head.weight.T
-equal_to_torch = difference(model(source, target), expected)
-show(torch=equal_to_torch, scores=tuple(expected.shape))
+scores = model(source, target)
+show(torch=difference(scores, expected), scores=tuple(scores.shape))
 # %% [markdown] lang="en" name="whole-leak"
-# Built as described. Does the mask really hide the future, through all layers? Change one word, and see who notices. First a later
-# word of the target, then a word of the source, then the same later word in a copy of the model whose decoder has no causal mask
-# (so that we know that this test *can* fail).
+# Built as described. Does the mask really hide the future, through all layers? Change one word, and see who notices: each
+# word of the target in turn, then each word of the source, then each word of the target in a copy of the model whose decoder has no causal mask
+# (so that we know that this test *can* fail). Rows are the exchanged words, columns the positions of the target that notice.
 # %% [markdown] lang="zh" of="3b96e11c"
-# 结构与描述一致。那么掩码真的能隔着所有层挡住后面的词吗？改掉一个词，看谁会察觉。先改目标文本里靠后的一个词，再改源文本里的一个词，
-# 最后在一个解码器没有因果掩码的副本里改同一个靠后的词（这样才知道，这个检验*是会*失败的）。
+# 结构与描述一致。那么掩码真的能隔着所有层挡住后面的词吗？改掉一个词，看谁会察觉。先逐个改目标文本里的词，再逐个改源文本里的词，
+# 最后在一个解码器没有因果掩码的副本里逐个改目标文本里的词（这样才知道，这个检验*是会*失败的）。每行是被替换的词，每列是目标文本里会察觉的位置。
 # %% name="whole-verdict"
-import copy as copying
+from copy import deepcopy
 
 
 def noticed(model, source, target, where, place):
@@ -405,22 +412,23 @@ def noticed(model, source, target, where, place):
     return (apart > 1e-12).tolist()
 
 
-unmasked = copying.deepcopy(model)
+unmasked = deepcopy(model)
 for block in unmasked.decoder.blocks:
     block.attention.core = attention
-later = noticed(model, source, target, "target", 3)
-asked = [noticed(model, source, target, "source", place) for place in range(7)]
-leaking = noticed(unmasked, source, target, "target", 3)
-show(torch.tensor([later, leaking]))
+later = torch.tensor([noticed(model, source, target, "target", place) for place in range(5)])
+asked = torch.tensor([noticed(model, source, target, "source", place) for place in range(7)])
+leaking = torch.tensor([noticed(unmasked, source, target, "target", place) for place in range(5)])
+show(exchanged_by_noticed=later, source_by_noticed=asked, without_the_mask=leaking)
+causal = causal_mask(5).T  # row: the exchanged token, column: who may notice
 
 decide(
     "2.2a",
     {
-        "equal to torch.nn.Transformer": equal_to_torch == "< 1e-12",
-        "a later target token changes nothing before it": not any(later[:3]),
-        "and changes itself and what follows": all(later[3:]),
-        "each source token reaches each target position": all(map(all, asked)),
-        "without the mask the future leaks": all(leaking),
+        "equal to torch.nn.Transformer": torch.allclose(scores, expected, rtol=0, atol=1e-12),
+        "no target token changes anything before it": not bool((later & ~causal).any()),
+        "each changes its own and all following positions": bool(later[causal].all()),
+        "each source token reaches each target position": bool(asked.all()),
+        "without the mask the future leaks": bool(leaking[~causal].all()),
     },
 )
 # %% [markdown] lang="en" claim="2.2a"
@@ -433,30 +441,30 @@ decide(
 # ## The modern decoder
 #
 # A model that only continues a text needs no source: drop the encoder and cross-attention, and a decoder block is an encoder block with a
-# causal mask. That is GPT. Since Llama (2023) four more parts have been exchanged, all of which you know by now:
+# causal mask. That is GPT. Five parts have been exchanged since; Llama (2023) took over the first four, its larger models soon the fifth:
 #
-# | 2017 | today | why |
-# |---|---|---|
-# | post-norm | pre-norm | trains without care; measured below |
-# | LayerNorm | RMSNorm | as good, cheaper |
-# | ReLU | SwiGLU | a little better at the same cost |
-# | positions added to the input | rotary: queries and keys are *turned* by an angle that grows with the position (chapter 3) | scores depend on distances |
-# | a key-value head for each query head | **grouped queries**: several query heads share one | less to keep while generating |
+# | 2017 | today | early in | why |
+# |---|---|---|---|
+# | post-norm | pre-norm | GPT-2 | trains over a wider range of learning rates; measured below |
+# | LayerNorm | RMSNorm | T5 | as good, cheaper |
+# | ReLU (GELU in BERT and GPT) | SwiGLU | PaLM | a little better at the same cost |
+# | positions added to the input | rotary: queries and keys are *turned* by an angle that grows with the position (chapter 3) | GPT-J | scores depend on distances |
+# | a key-value head for each query head | **grouped queries**: several query heads share one | Llama 2 (70B) | less to keep while generating |
 #
 # The whole block, with nothing but torch:
 # %% [markdown] lang="zh" of="fec8cea5"
 # ## 现代的解码器
 #
 # 只续写一段文字的模型不需要源文本：去掉编码器和交叉注意力，解码器块就是带因果掩码的编码器块，这就是 GPT。
-# 从 Llama（2023）起又换掉了几个零件，你现在都认识了：
+# 此后又陆续换掉了五个零件；Llama（2023）用上了前四个，它的大号模型不久又用上了第五个：
 #
-# | 2017 | 现在 | 为什么 |
-# |---|---|---|
-# | 后归一化 | 前归一化 | 不用小心伺候也能训练，下面会测量 |
-# | LayerNorm | RMSNorm | 一样好，更便宜 |
-# | ReLU | SwiGLU | 代价相同，略好一些 |
-# | 位置加在输入上 | 旋转位置编码：把查询和键*转*一个随位置增大的角度（第 3 章） | 分数取决于距离 |
-# | 每个查询头配一个键值头 | **分组查询**：几个查询头共用一个键值头 | 生成时要保存的东西更少 |
+# | 2017 | 现在 | 较早用它的 | 为什么 |
+# |---|---|---|---|
+# | 后归一化 | 前归一化 | GPT-2 | 可用的学习率范围更宽，下面会测量 |
+# | LayerNorm | RMSNorm | T5 | 一样好，更便宜 |
+# | ReLU（BERT 和 GPT 用 GELU） | SwiGLU | PaLM | 代价相同，略好一些 |
+# | 位置加在输入上 | 旋转位置编码：把查询和键*转*一个随位置增大的角度（第 3 章） | GPT-J | 分数取决于距离 |
+# | 每个查询头配一个键值头 | **分组查询**：几个查询头共用一个键值头 | Llama 2（70B） | 生成时要保存的东西更少 |
 #
 # 整个块，只用 torch 写出来：
 # %% name="modern-scratch"
@@ -525,7 +533,8 @@ llama = llama.double()
 #
 # $$\text{FLOPs per token} \approx 2 N + 4\,L T D \qquad \text{training: three times that, since the backward pass costs twice the forward pass}$$
 #
-# Hence the famous $6N$ per token of training.
+# Hence the famous $6N$ per token of training. Two footnotes. A table in which rows are only looked up costs nothing: $VD$ belongs to $N$ here because the same table, or another of its size, gives the scores at the end.
+# And $T$ is what a program computes that fills the whole square and then masks it; a causal position looks at $T/2$ others on average, and a kernel that skips the rest needs half.
 # %% [markdown] lang="zh" of="02aa6685"
 # ## 数一数：参数、计算量、内存
 #
@@ -538,7 +547,8 @@ llama = llama.double()
 #
 # $$\text{每个词元的 FLOPs} \approx 2 N + 4\,L T D \qquad \text{训练时是三倍，因为反向传播的代价是前向的两倍}$$
 #
-# 著名的“训练一个词元要 $6N$”就是这么来的。
+# 著名的“训练一个词元要 $6N$”就是这么来的。两点说明：只是查一行的表不花计算；$VD$ 之所以算进 $N$，是因为末尾算分数用的正是这张表，或者同样大小的另一张表。
+# 另外，式中的 $T$ 对应先算满整个方阵再遮掉的程序；因果注意力里一个位置平均只看 $T/2$ 个位置，会跳过其余部分的实现只要一半。
 # %% [markdown] lang="en" name="guess-share" role="prediction"
 # **Predict.** Of the parameters of GPT-2's blocks ($D = 768$, $F = 4D$), what share sits in attention, the part that gave the paper its title? And from
 # which length $T$ on does the attention part $4LTD$ cost more than all matrices of the blocks together?
@@ -565,17 +575,18 @@ def llama_parameters(c):
     return c.vocab_size * d * (1 if c.tied else 2) + c.num_layers * block + d
 
 
-def counted(model_class, config):
-    """A model without memory: on the device "meta" tensors have shapes only."""
+def counted(model_class, config, part=""):
+    """Parameters with this in their name; on the device "meta" tensors have shapes only, and need no memory."""
     with torch.device("meta"):
-        return sum(p.numel() for p in model_class(config).parameters())
+        return sum(p.numel() for n, p in model_class(config).named_parameters() if part in n)
 
 
-for name in ("gpt2", "gpt2-medium"):
-    show(f"{name:12}", gpt_parameters(GPT_SIZES[name]), counted(GPT, GPT_SIZES[name]))
-for name in ("llama-3-8b", "qwen3-0.6b"):
-    show(f"{name:12}", llama_parameters(LLAMA_SIZES[name]), counted(Llama, LLAMA_SIZES[name]))
-show("bert-base, with its two heads", counted(BERT, BERT_SIZES["bert-base-uncased"]))
+print("model         formula     counted")
+for formula, family, presets in ((gpt_parameters, GPT, GPT_SIZES), (llama_parameters, Llama, LLAMA_SIZES)):
+    for name in ("gpt2", "gpt2-medium", "llama-3-8b", "qwen3-0.6b"):
+        if name in presets:
+            show(f"{name:12}", formula(presets[name]), counted(family, presets[name]))
+            assert formula(presets[name]) == counted(family, presets[name])
 # %% name="count-flops"
 small = GPTConfig(vocab_size=100, max_seq_len=64, d_model=32, num_heads=4, num_layers=2)
 counting = fill(GPT(small))
@@ -588,18 +599,23 @@ with FlopCounterMode(display=False) as backward:
     loss.backward()
 in_matrices = sum(p.numel() for n, p in counting.named_parameters() if p.ndim == 2 and "position" not in n)
 formula = texts.numel() * (2 * in_matrices + 4 * 2 * 64 * 32)  # 2N + 4LTD, for each of 128 tokens
-show(formula=formula, machine=forward.get_total_flops(), backward=backward.get_total_flops() / forward.get_total_flops())
+twice = backward.get_total_flops() / forward.get_total_flops()
+show(formula=formula, machine=forward.get_total_flops(), backward=twice)
+assert formula == forward.get_total_flops() and twice == 2
 
 c = GPT_SIZES["gpt2"]
-show(attention_share=4 / 12, equal_from_T=2 * 12 * c.d_model**2 / (4 * c.d_model), six_D=6 * c.d_model)
+in_attention = counted(GPT, c, ".attention.") / counted(GPT, c, "blocks.")
+equal_from = 2 * counted(GPT, c, "proj.weight") / (4 * c.num_layers * c.d_model)  # all matrices of the blocks
+show(attention_share=in_attention, equal_from_T=equal_from, six_D=6 * c.d_model)
+assert abs(in_attention - 1 / 3) < 0.01 and equal_from == 6 * c.d_model
 # %% [markdown] lang="en" name="count-read"
 # A third: the feed-forward layers, which nobody puts in a title, hold two thirds. And attention's own cost overtakes the matrices only
-# from $T = 6D$ on, 4608 tokens for GPT-2, which reads 1024 at most. "Attention is quadratic" is true, and for short texts not what you pay for.
+# from $T = 6D$ on, 4608 tokens for GPT-2, which reads 1024 at most (from $12D$ on, if the masked half is skipped). "Attention is quadratic" is true, and for short texts not what you pay for.
 #
 # **Memory while generating.** Keys and values of earlier tokens are kept, not computed anew: $2 \cdot L \cdot G \cdot d_k$ numbers for each token, $G$ being the number
 # of key-value heads. Here grouped queries pay:
 # %% [markdown] lang="zh" of="3fa7ec97"
-# 三分之一：没人写进标题的前馈层占了三分之二。而注意力本身的计算量，要到 $T = 6D$ 才超过各个矩阵，对 GPT-2 来说是 4608 个词元，可它最多只读 1024 个。
+# 三分之一：没人写进标题的前馈层占了三分之二。而注意力本身的计算量，要到 $T = 6D$ 才超过各个矩阵，对 GPT-2 来说是 4608 个词元，可它最多只读 1024 个（如果跳过遮掉的那一半，就要到 $12D$）。
 # “注意力是平方复杂度”没有错，但在短文本上，花钱的地方不是它。
 #
 # **生成时的内存。** 前面词元的键和值会保存下来，不重新计算：每个词元 $2 \cdot L \cdot G \cdot d_k$ 个数，$G$ 是键值头的个数。分组查询的好处就在这里：
@@ -608,11 +624,17 @@ c = LLAMA_SIZES["llama-3-8b"]
 for name, kv_heads in (("each head its own", c.num_heads), ("grouped, 8", c.num_kv_heads), ("one for all", 1)):
     numbers = 2 * c.num_layers * kv_heads * c.head_width
     show(f"{name:18}", "KiB per token", numbers * 2 / 2**10, "  GiB for 8192 tokens", numbers * 2 * 8192 / 2**30)
+
+bert = BERT_SIZES["bert-base-uncased"]
+embeddings = counted(BERT, bert, "embedding")
+largest = max(counted(BERT, bert, f"blocks.0.{part}.") for part in ("attention", "feed_forward"))
+weights = 2 * llama_parameters(c) / 2**30  # GiB, with 16 bits for each
+assert 5 * largest < embeddings < 6 * largest and 14 < weights < 16 * 8192 * numbers * c.num_kv_heads * 2 / 2**30 < 17
 # %% [markdown] lang="en" name="guess-anatomy" role="prediction"
 # **Predict, then look it up below.** You serve Llama 3 8B with 16 bits per number to 16 users at once, each with a text of 8,192 tokens. Which needs more memory: the
-# weights, or all those keys and values? And which block of BERT has the most parameters?
+# weights, or all those keys and values? And which single part of BERT has the most parameters: its embeddings, one of its attentions, or one of its feed-forward layers?
 # %% [markdown] lang="zh" of="e37c92e6"
-# **先预测，再在下面查。** 你用每个数 16 位的 Llama 3 8B 同时服务 16 个用户，每人的文本有 8192 个词元。权重和所有这些键值，哪一个更占内存？BERT 里参数最多的是哪一块？
+# **先预测，再在下面查。** 你用每个数 16 位的 Llama 3 8B 同时服务 16 个用户，每人的文本有 8192 个词元。权重和所有这些键值，哪一个更占内存？BERT 里哪一个部件参数最多：词嵌入、某一层的注意力，还是某一层的前馈层？
 # %% name="explore-anatomy" tags=["free"]
 from llmguide_lib.widgets import ModelAnatomy
 
@@ -626,13 +648,13 @@ ModelAnatomy("llama-3-8b")
 # <details><summary>What you should have found</summary>
 #
 # The weights take about 15 GiB, the keys and values of 16 full texts 16 GiB, slightly more. Without grouped queries it would be 64. And in BERT the largest
-# single part is the table of embeddings: as many parameters as five feed-forward layers.
+# single part is the embeddings: as many parameters as five of the twelve feed-forward layers.
 #
 # </details>
 # %% [markdown] lang="zh" of="4b3290f1"
 # <details><summary>你应该会发现</summary>
 #
-# 权重约占 15 GiB，16 段写满的文本的键值占 16 GiB，还要多一点；没有分组查询的话就是 64 GiB。BERT 里最大的单个部件是词嵌入表，抵得上五个前馈层。
+# 权重约占 15 GiB，16 段写满的文本的键值占 16 GiB，还要多一点；没有分组查询的话就是 64 GiB。BERT 里最大的单个部件是词嵌入，抵得上十二个前馈层中的五个。
 #
 # </details>
 # %% [markdown] lang="en" name="depth"
