@@ -837,7 +837,7 @@ row = torch.tensor(list(text.encode()))
 
 
 def decoder(residual, seed):
-    """GPT with its norms in this place, as recorded: Glorot and Bengio's matrices, a head of its own."""
+    """GPT with its norms in this place, the model of benchmarks/warmup.py: Glorot and Bengio's matrices, its own head."""
     torch.manual_seed(seed)
     model = GPT(GPTConfig(vocab_size=256, max_seq_len=32, d_model=32, num_heads=4, num_layers=8))
     model.lm_head = nn.Linear(32, 256, bias=False)
@@ -912,16 +912,18 @@ assert all(value > 0.8 for arm in (pre, pre_warm) for value in arm.values())  # 
 # The last table shows what goes with it. With random weights the gradient was healthy, as above. After 100 steps it has *vanished*: from the last block down to the first it falls by more than two orders of magnitude, and stays so. With the warm-up it falls less, and
 # recovers; in pre-norm the first block gets more than the last, always. So post-norm's gradients are not safe; they are safe for the first step. Why do the first steps do that? Xiong et al. (2020) derive that at the start
 # post-norm's gradients near the output are large, and blame steps at full rate along them. For our model that is a hypothesis: its blocks begin with gradients of about the same size, and the table cannot say whether the vanished gradient makes the model ignore its text or the other way round.
+# Liu et al. (2020) look elsewhere: post-norm leans more on its sublayers than on the stream, so that a small change of the weights changes the result more.
 #
 # Careful with the conclusion: at the smallest of our rates post-norm comes off the plateau without a warm-up too, and at the largest it lies there with one. The warm-up widens the range of rates that work; pre-norm widens it more, and was better at its best rate. It does *not* follow that
 # large pre-norm models need no warm-up: GPT-3 and Llama have one. And no run has beaten the model that counts pairs: 300 steps are for seeing how training begins, not for a good language model.
-# %% [markdown] lang="zh" of="231578f4"
+# %% [markdown] lang="zh" of="3812758a"
 # 后归一化没有预热，并不会爆炸，而是停在一个*平台期*上：在这个学习率下，整整 300 步，损失都在 unigram 的水平，要达到这个水平，根本不用读文本。（只是平台，不是终点：在一次更长的试验里，损失后来还是降下来了。
 # 把上面改成 `max_steps=1200`，让它继续跑，自己看看。）有了预热，同一个模型用同样的学习率，300 步之内就走了出来；前归一化则几乎看不出平台。
 #
 # 最后那张表给出了与之相伴的现象。权重随机时，梯度是健康的，和上一节一样。100 步之后梯度却*消失*了：从最后一个块到第一个块，小了两个数量级以上，而且一直如此。有预热时降得少一些，后来又恢复了；
 # 前归一化的第一个块得到的梯度始终比最后一个块多。所以后归一化的梯度并不安全，只是在第一步安全。最初几步为什么会这样？Xiong 等人（2020）推导出，训练开始时后归一化在靠近输出处的梯度很大，他们认为是以最大学习率沿着这些梯度走造成的。
 # 对我们的模型来说，这只是一个假设：它各个块的梯度一开始差不多大；而且这张表说不清，究竟是梯度消失让模型不理会文本，还是反过来。
+# Liu 等人（2020）则从别处找原因：后归一化更依赖各个子层，而不是残差流，所以权重稍有改变，结果就变得更多。
 #
 # 下结论要小心：在我们最小的学习率下，后归一化没有预热也走得出平台；在最大的学习率下，有预热也出不来。预热拓宽了可用学习率的范围；前归一化拓得更宽，而且在各自最好的学习率下，结果也更好。
 # 但*不能*由此推出大型的前归一化模型不需要预热：GPT-3 和 Llama 都用了预热。还有，没有一次训练胜过数字节对的模型：300 步只够看清训练怎样开始，不足以得到好的语言模型。
@@ -1169,12 +1171,12 @@ decide(
     },
 )
 # %% [markdown] lang="en" claim="2.2b"
-# **The guide's claim 2.2b**, that parallelism makes the Transformer efficient, holds where there is something to do in parallel. So the answers to your guesses are: on one text, the Transformer; on sixteen, hardly anybody, and in our trials the LSTM was even *faster* with texts of 256 words;
+# **The guide's claim 2.2b**, that parallelism makes the Transformer efficient, holds where there is something to do in parallel. So the answers to your guesses are: on one text, the Transformer; on sixteen, neither by much, and in our trials the LSTM was even *faster* with texts of 256 words;
 # in writing, the Transformer at the beginning of a text, with an advantage that melts as the text grows. The reasons: with one text, the LSTM multiplies $U$ by one vector after the other and
 # must fetch all its weights for each; the Transformer does it once for the whole text. With sixteen texts the LSTM has sixteen rows to multiply: the *work*
 # is the same, only the *waiting* differs. Waiting costs the more, the more cores could work at the same time; so on a GPU, with its thousands, we expect far more of an advantage; this cell has not been timed on one. And while writing there is nothing to do in parallel, and the text read so far must be looked through for every word. Had the LSTM
 # needed less than a quarter more time on one text, the claim would have failed here.
-# %% [markdown] lang="zh" of="d26d6fd8"
+# %% [markdown] lang="zh" of="f61df9b2"
 # **指南的说法 2.2b**：并行使 Transformer 高效。有东西可以并行做的时候，它成立。所以前面那几个问题的答案是：一段文字，Transformer 快；十六段，差不多，在我们的试验里，256 个词的文字 LSTM 甚至*更快*；
 # 写的时候，文章开头 Transformer 快，文章越长，这个优势越小。原因是：只有一段文字时，$U$ 一次只能乘一个向量，每次都要把全部权重取一遍；Transformer 对整段文字只做一次。
 # 同时有十六段时，LSTM 一次能乘十六行：*工作量*一样，差别只在*等待*。能同时干活的核心越多，等待的代价就越高；GPU 有成千上万个，所以我们预期在 GPU 上优势会大得多，不过这一格没有在 GPU 上计过时。
