@@ -533,9 +533,8 @@ llama = llama.double()
 #
 # $$\text{FLOPs per token} \approx 2 N + 4\,L T D \qquad \text{training: three times that, since the backward pass costs twice the forward pass}$$
 #
-# Hence the famous $6N$ per token of training. Two footnotes. A table in which rows are only looked up costs nothing: $VD$ belongs to $N$ here because the same table, or another of its size, gives the scores at the end.
-# And $T$ is what a program computes that fills the whole square and then masks it; a causal position looks at $T/2$ others on average, and a kernel that skips the rest needs half.
-# %% [markdown] lang="zh" of="f29fcd2c"
+# Hence the famous $6N$ per token of training.
+# %% [markdown] lang="zh" of="02aa6685"
 # ## 数一数：参数、计算量、内存
 #
 # 这样一个模型有多大？算一个词元要多少代价？一切都由几个尺寸决定。不算偏置和归一化（远不到百分之一），一个经典的块有
@@ -547,7 +546,12 @@ llama = llama.double()
 #
 # $$\text{每个词元的 FLOPs} \approx 2 N + 4\,L T D \qquad \text{训练时是三倍，因为反向传播的代价是前向的两倍}$$
 #
-# 著名的“训练一个词元要 $6N$”就是这么来的。两点说明：只是查一行的表不花计算；$VD$ 之所以算进 $N$，是因为末尾算分数用的正是这张表，或者同样大小的另一张表。
+# 著名的“训练一个词元要 $6N$”就是这么来的。
+# %% [markdown] lang="en" role="deeper" name="count-footnotes"
+# **Two footnotes.** A table in which rows are only looked up costs nothing: $VD$ belongs to $N$ here because the same table, or another of its size, gives the scores at the end.
+# And $T$ is what a program computes that fills the whole square and then masks it; a causal position looks at $T/2$ others on average, and a kernel that skips the rest needs half.
+# %% [markdown] lang="zh" of="858a68a4"
+# **两点说明。** 只是查一行的表不花计算；$VD$ 之所以算进 $N$，是因为末尾算分数用的正是这张表，或者同样大小的另一张表。
 # 另外，式中的 $T$ 对应先算满整个方阵再遮掉的程序；因果注意力里一个位置平均只看 $T/2$ 个位置，会跳过其余部分的实现只要一半。
 # %% [markdown] lang="en" name="guess-share" role="prediction"
 # **Predict.** Of the parameters of GPT-2's blocks ($D = 768$, $F = 4D$), what share sits in attention, the part that gave the paper its title? And from
@@ -695,7 +699,7 @@ def residual_only(x, sublayer, norm):
 
 
 def residual_scaled(x, sublayer, norm):
-    return x + sublayer(x) / math.sqrt(48)
+    return x + sublayer(x) / math.sqrt(48)  # 24 blocks of two sublayers
 
 
 def stack(residual, num_layers, seed, gain=1.0, width=32):
@@ -910,23 +914,27 @@ assert all(value > 0.8 for arm in (pre, pre_warm) for value in arm.values())  # 
 # Let it run on, with `max_steps=1200` above.) With a warm-up the same model at the same rate is off it within the 300 steps; pre-norm hardly notices it.
 #
 # The last table shows what goes with it. With random weights the gradient was healthy, as above. After 100 steps it has *vanished*: from the last block down to the first it falls by more than two orders of magnitude, and stays so. With the warm-up it falls less, and
-# recovers; in pre-norm the first block gets more than the last, always. So post-norm's gradients are not safe; they are safe for the first step. Why do the first steps do that? Xiong et al. (2020) derive that at the start
-# post-norm's gradients near the output are large, and blame steps at full rate along them. For our model that is a hypothesis: its blocks begin with gradients of about the same size, and the table cannot say whether the vanished gradient makes the model ignore its text or the other way round.
-# Liu et al. (2020) look elsewhere: post-norm leans more on its sublayers than on the stream, so that a small change of the weights changes the result more.
+# recovers; in pre-norm the first block gets more than the last, always. So post-norm's gradients are not safe; they are safe for the first step.
 #
 # Careful with the conclusion: at the smallest of our rates post-norm comes off the plateau without a warm-up too, and at the largest it lies there with one. The warm-up widens the range of rates that work; pre-norm widens it more, and was better at its best rate. It does *not* follow that
 # large pre-norm models need no warm-up: GPT-3 and Llama have one. And no run has beaten the model that counts pairs: 300 steps are for seeing how training begins, not for a good language model.
-# %% [markdown] lang="zh" of="3812758a"
+# %% [markdown] lang="zh" of="7394b1ba"
 # 后归一化没有预热，并不会爆炸，而是停在一个*平台期*上：在这个学习率下，整整 300 步，损失都在 unigram 的水平，要达到这个水平，根本不用读文本。（只是平台，不是终点：在一次更长的试验里，损失后来还是降下来了。
 # 把上面改成 `max_steps=1200`，让它继续跑，自己看看。）有了预热，同一个模型用同样的学习率，300 步之内就走了出来；前归一化则几乎看不出平台。
 #
 # 最后那张表给出了与之相伴的现象。权重随机时，梯度是健康的，和上一节一样。100 步之后梯度却*消失*了：从最后一个块到第一个块，小了两个数量级以上，而且一直如此。有预热时降得少一些，后来又恢复了；
-# 前归一化的第一个块得到的梯度始终比最后一个块多。所以后归一化的梯度并不安全，只是在第一步安全。最初几步为什么会这样？Xiong 等人（2020）推导出，训练开始时后归一化在靠近输出处的梯度很大，他们认为是以最大学习率沿着这些梯度走造成的。
-# 对我们的模型来说，这只是一个假设：它各个块的梯度一开始差不多大；而且这张表说不清，究竟是梯度消失让模型不理会文本，还是反过来。
-# Liu 等人（2020）则从别处找原因：后归一化更依赖各个子层，而不是残差流，所以权重稍有改变，结果就变得更多。
+# 前归一化的第一个块得到的梯度始终比最后一个块多。所以后归一化的梯度并不安全，只是在第一步安全。
 #
 # 下结论要小心：在我们最小的学习率下，后归一化没有预热也走得出平台；在最大的学习率下，有预热也出不来。预热拓宽了可用学习率的范围；前归一化拓得更宽，而且在各自最好的学习率下，结果也更好。
 # 但*不能*由此推出大型的前归一化模型不需要预热：GPT-3 和 Llama 都用了预热。还有，没有一次训练胜过数字节对的模型：300 步只够看清训练怎样开始，不足以得到好的语言模型。
+# %% [markdown] lang="en" role="deeper" name="warm-up-why"
+# **Why do the first steps do that?** Xiong et al. (2020) derive that at the start
+# post-norm's gradients near the output are large, and blame steps at full rate along them. For our model that is a hypothesis: its blocks begin with gradients of about the same size, and the table cannot say whether the vanished gradient makes the model ignore its text or the other way round.
+# Liu et al. (2020) look elsewhere: post-norm leans more on its sublayers than on the stream, so that a small change of the weights changes the result more.
+# %% [markdown] lang="zh" of="ba89227e"
+# **最初几步为什么会这样？** Xiong 等人（2020）推导出，训练开始时后归一化在靠近输出处的梯度很大，他们认为是以最大学习率沿着这些梯度走造成的。
+# 对我们的模型来说，这只是一个假设：它各个块的梯度一开始差不多大；而且这张表说不清，究竟是梯度消失让模型不理会文本，还是反过来。
+# Liu 等人（2020）则从别处找原因：后归一化更依赖各个子层，而不是残差流，所以权重稍有改变，结果就变得更多。
 # %% [markdown] lang="en" name="time"
 # ## What keeps gradients alive: time
 #
