@@ -31,13 +31,13 @@ from llmguide_lib.runs import report  # noqa: E402
 from llmguide_lib.transformer import post_norm, pre_norm  # noqa: E402
 
 RESULTS = ROOT / "llmguide_lib" / "data" / "runs" / "warmup.json"
-LAYERS, WIDTH, LENGTH, ROWS, STEPS = 8, 32, 32, 16, 300
+LAYERS, WIDTH, LENGTH, ROWS, STEPS, LAST = 8, 32, 32, 16, 300, 50
 PLACES = {"post-norm": post_norm, "pre-norm": pre_norm}
 WARMUPS, RATES, SEEDS = (0, 100), (1e-3, 2e-3, 4e-3, 8e-3), (0, 1, 2)
 
 
 def model(place: str, seed: int) -> GPT:
-    """A small decoder with its norms in this place; matrices begin as in the first Transformer (Xavier)."""
+    """A small decoder with its norms in this place; matrices begin as Glorot and Bengio propose (Xavier)."""
     torch.manual_seed(seed)
     made = GPT(GPTConfig(vocab_size=256, max_seq_len=LENGTH, d_model=WIDTH, num_heads=4, num_layers=LAYERS))
     made.lm_head = nn.Linear(WIDTH, 256, bias=False)
@@ -66,40 +66,55 @@ def run(row: torch.Tensor, place: str, warmup_steps: int, rate: float, seed: int
         seed=seed,
     )
     records = training.train(model(place, seed), NextToken(Windows(row, LENGTH, ROWS, seed=seed)), config)
-    losses = [loss for step, loss in zip(*records.curve("loss"), strict=True) if step]
-    return {"final": round(sum(losses[-5:]) / 5, 4), "losses": [round(loss, 3) for loss in losses]}
+    losses = [loss for step, loss in zip(*records.curve("loss"), strict=True) if step]  # means of ten steps
+    return {"final": round(sum(losses[-LAST // 10 :]) / (LAST // 10), 4), "losses": [round(loss, 3) for loss in losses]}
 
 
-def counted(row: torch.Tensor, order: int, count: int = 20_000) -> float:
-    """Nats per byte of counting what followed the last ``order - 1`` bytes, on the last bytes of the row."""
-    bytes_ = row.tolist()
-    counts = KneserNey(order, 256).count(bytes_[:-count])
-    given = max(order - 1, 1)
-    places = range(len(bytes_) - count, len(bytes_))
-    return -sum(math.log(counts.probability(bytes_[at - given : at], bytes_[at])) for at in places) / count
+def counted(row: torch.Tensor, order: int, seed: int) -> float:
+    """Nats per byte of counting what followed the last ``order - 1`` bytes, over the last 50 batches of a run.
+
+    It meets the very windows that the models meet with this seed, and like them is asked before it learns from them.
+    """
+    windows, counts, nats = Windows(row, LENGTH, ROWS, seed=seed), KneserNey(order, 256), []
+    for step in range(STEPS):
+        rows = windows.rows(step).tolist()
+        if step >= STEPS - LAST:
+            nats += [-math.log(counts.probability(w[at - 1 : at], w[at])) for w in rows for at in range(1, LENGTH + 1)]
+        for window in rows:
+            counts.count(window)
+    return sum(nats) / len(nats)
+
+
+def write(runs: dict, baselines: dict) -> None:
+    """Everything recorded so far, with what it was measured on."""
+    content = {
+        "command": "python benchmarks/warmup.py",
+        "what": "nats per byte; final is the mean of the last 50 of 300 steps, losses those of every ten, by seed; "
+        "counted is what models that only count reach on the same 50 batches, having seen the same 250 before",
+        "measured_on": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "corpus": {"hash": report.corpus_hash(), "share_found": round(coverage().share, 4)},
+        "sizes": {"layers": LAYERS, "d_model": WIDTH, "length": LENGTH, "rows": ROWS, "steps": STEPS},
+        "counted": baselines,
+        "runs": runs,
+    }
+    report.write(RESULTS, content)
 
 
 def main() -> None:
     text = "\n\n".join(document.text for document in documentation("train", ["stdlib"]))
     row = torch.tensor(list(text.encode()))
     done = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"] if RESULTS.exists() else {}
-    baselines = {name: round(counted(row, order), 4) for order, name in ((1, "unigram"), (2, "bigram"))}
+    orders = {"unigram": 1, "bigram": 2}
+    baselines = {
+        name: {str(seed): round(counted(row, order, seed), 4) for seed in SEEDS} for name, order in orders.items()
+    }
     for seed, place, warmup_steps, rate in product(SEEDS, PLACES, WARMUPS, RATES):
         name = f"{place}, warm-up {warmup_steps}, rate {rate:g}"
-        if str(seed) in done.get(name, {}):
-            continue
-        done.setdefault(name, {})[str(seed)] = run(row, place, warmup_steps, rate, seed)
-        content = {
-            "command": "python benchmarks/warmup.py",
-            "what": "nats per byte; final is the mean of the last 50 of 300 steps, losses those of every ten, by seed",
-            "measured_on": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "corpus": {"hash": report.corpus_hash(), "share_found": round(coverage().share, 4)},
-            "sizes": {"layers": LAYERS, "d_model": WIDTH, "length": LENGTH, "rows": ROWS, "steps": STEPS},
-            "counted": baselines,
-            "runs": done,
-        }
-        report.write(RESULTS, content)
+        if str(seed) not in done.get(name, {}):
+            done.setdefault(name, {})[str(seed)] = run(row, place, warmup_steps, rate, seed)
+            write(done, baselines)
+    write(done, baselines)
 
 
 if __name__ == "__main__":

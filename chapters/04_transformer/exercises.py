@@ -144,13 +144,13 @@ def decoder_block(x, source, attend, cross, feed, norms):
 # ## 5. Two bugs in a gated sublayer
 #
 # A colleague wrote Llama's second sublayer with its norm and its residual. It trains, only worse than it should, and with released weights it writes nonsense:
-# **two** lines have a bug. Mend them.
+# **two** lines have a bug. Mend them. (In the code a vector is a row, so $W y$ is written `y @ w`, with `w` the transposed matrix: that is not one of the two.)
 #
 # $$x + W_{\text{down}} \bigl(\operatorname{SiLU}(W_{\text{gate}}\, y) \odot W_{\text{up}}\, y\bigr), \qquad y = \operatorname{RMSNorm}(x)$$
-# %% [markdown] lang="zh" of="da9c3db3"
+# %% [markdown] lang="zh" of="4a0d0c99"
 # ## 5. 门控子层里的两处错误
 #
-# 同事写了 Llama 的第二个子层，连同归一化和残差。它能训练，只是比应有的差；换上公布的权重，就胡言乱语：有**两**行出了错。请改正。
+# 同事写了 Llama 的第二个子层，连同归一化和残差。它能训练，只是比应有的差；换上公布的权重，就胡言乱语：有**两**行出了错。请改正。（代码里向量是一行，所以 $W y$ 写成 `y @ w`，`w` 是转置后的矩阵：这不算错误。）
 #
 # $$x + W_{\text{down}} \bigl(\operatorname{SiLU}(W_{\text{gate}}\, y) \odot W_{\text{up}}\, y\bigr), \qquad y = \operatorname{RMSNorm}(x)$$
 # %% exercise="swiglu" answer="gated_sublayer"
@@ -176,16 +176,16 @@ def gated_sublayer(x, weight, w_gate, w_up, w_down):
 # ## 6. Measure
 #
 # 1. Of the parameters in the *blocks* of GPT-2 (`GPT_SIZES["gpt2"]`), which share is in the feed-forward layers? (Build it under `torch.device("meta")`: that takes no memory.)
-# 2. How many times the FLOPs of a forward pass does a whole training step take (forward and backward)? Use `FlopCounterMode` on `small`.
-# 3. A stream that nobody normalises: $x \leftarrow x + W x$, with a new random $W$ of variance $1/D$ at each of 20 steps ($D = 256$). Its *length* grows like $2^{a n}$ with the number $n$ of steps. What is $a$?
+# 2. How many times the FLOPs of a forward pass does a whole training step take (forward and backward)? Use `FlopCounterMode` on `small`. (It does not see the CPU's fused attention, neither forward nor backward; take what it counts.)
+# 3. A stream that nobody normalises: 64 random vectors, $x \leftarrow x + W x$, with a new random $W$ of variance $1/D$, the same for all 64, at each of 20 steps ($D = 256$). Its *length* grows like $2^{a n}$ with the number $n$ of steps. What is $a$?
 #
 # Values within 3 percent are right.
-# %% [markdown] lang="zh" of="fb90ae95"
+# %% [markdown] lang="zh" of="cd63287a"
 # ## 6. 测量
 #
 # 1. GPT-2（`GPT_SIZES["gpt2"]`）的*各个块*里，前馈层占参数的几成？（在 `torch.device("meta")` 下建模型，不占内存。）
-# 2. 完整训练一步（前向加反向）的 FLOPs 是前向的几倍？对 `small` 用 `FlopCounterMode` 来数。
-# 3. 一条没人归一化的残差流：$x \leftarrow x + W x$，走 20 步，每一步用一个新的、方差为 $1/D$ 的随机矩阵 $W$（$D = 256$）。它的*长度*随步数 $n$ 像 $2^{a n}$ 那样增长。$a$ 是多少？
+# 2. 完整训练一步（前向加反向）的 FLOPs 是前向的几倍？对 `small` 用 `FlopCounterMode` 来数。（它看不到 CPU 的融合注意力，前向和反向都看不到；数到多少就算多少。）
+# 3. 一条没人归一化的残差流：64 个随机向量，$x \leftarrow x + W x$，走 20 步，每一步用一个新的、方差为 $1/D$ 的随机矩阵 $W$，64 个向量共用（$D = 256$）。它的*长度*随步数 $n$ 像 $2^{a n}$ 那样增长。$a$ 是多少？
 #
 # 误差在 3% 以内都算对。
 # %% exercise="measure" answer="measured"
