@@ -4,7 +4,7 @@
     python benchmarks/bert_reference.py            # seconds; needs the extra "hub"
 
 A tiny BERT whose weights follow from a rule, in float64: the record llmguide_lib/data/runs/bert-reference.json holds
-both heads' logits by transformers' own implementation for a text of two sentences. Chapter 05 holds its own against them.
+both heads' logits by transformers' own implementation for a text of two sentences. Chapter 05 holds ours against them.
 """
 
 import dataclasses
