@@ -128,7 +128,7 @@ PSEUDO = Exercise(
             _pseudo(mean=lambda logs: -logs.mean()),
             {
                 "en": "This is the mean surprise; the exponential is missing.",
-                "zh": "这是平均的意外程度，还差一步指数。",
+                "zh": "这是平均的意外程度，还没有取指数。",
             },
             {"en": "Perplexity = exp(mean surprise).", "zh": "困惑度 = exp(平均意外程度)。"},
             EXPECTED,
