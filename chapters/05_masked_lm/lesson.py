@@ -1017,6 +1017,8 @@ def probe_hits(train, labels, test, answers, penalty=0.003):
     mean, spread = train.mean(dim=0), train.std(dim=0) + 1e-6
     train, test = (train - mean) / spread, (test - mean) / spread
     probe = nn.Linear(train.shape[1], int(labels.max()) + 1)
+    nn.init.zeros_(probe.weight)  # the same start for all, whatever was drawn before
+    nn.init.zeros_(probe.bias)
     optimizer = torch.optim.LBFGS(probe.parameters(), max_iter=40, line_search_fn="strong_wolfe")
 
     def loss():
