@@ -1319,7 +1319,7 @@ assert (elsewhere - on_cpu).abs().max() < 1e-3
 # 各种规则、各种比例的名次在大模型上是否相同，不能由此推出。NSP 的实验是从一个已经懂得很多的网络出发的。
 #
 # **文献。** [Devlin 等人（2018）](https://arxiv.org/abs/1810.04805)（BERT：80/10/10、NSP；消融实验见第 5.1 节和附录 C.2）；
-# [Liu 等人（2019）](https://arxiv.org/abs/1907.11692)（RoBERTa，去掉了 NSP）；[Wettig 等人（2022）](https://arxiv.org/abs/2202.08005)（该不该盖 15 %？）；
+# [Liu 等人（2019）](https://arxiv.org/abs/1907.11692)（RoBERTa，去掉了 NSP）；[Wettig 等人（2022）](https://arxiv.org/abs/2202.08005)（该不该盖 15 %？把破坏和提问分开）；
 # [Hewitt 和 Liang（2019）](https://arxiv.org/abs/1909.03368)（对照任务）；[Salazar 等人（2019）](https://arxiv.org/abs/1910.14659)（伪困惑度）；
 # [Warner 等人（2024）](https://arxiv.org/abs/2412.13663)（ModernBERT）。
 #

@@ -351,7 +351,7 @@ DEBUG = Exercise(
             "mean over all places",
             _loss(mean=lambda losses, chosen: losses.mean()),
             {
-                "en": "The mean runs over all places, zeros included: at 15 % the loss is about a seventh of the true one.",
+                "en": "The mean runs over all places, zeros included: at 15 % the loss is a seventh of the true one.",
                 "zh": "平均算到了所有位置上，包括那些零：在 15 % 的比例下，算出的损失只有真实值的七分之一左右。",
             },
             {"en": "Divide by the number of chosen places.", "zh": "除以选中的位置的个数。"},
