@@ -554,15 +554,15 @@ assert line < min(ends["the same, 64 tokens"] + ends["the same, AdamW 3e-3"])  #
 # %% [markdown] lang="en" name="plateau-read"
 # Two seeds each, four points, every one the mean of five noted losses. The networks that *can* do less, with local layers of 4 or 8
 # tokens, learn sooner, in both seeds by more than a nat: what a network can express and what gradient descent finds in it soon are
-# different questions. With 16 tokens the loss ends at the line, one seed close to it; it may be about to leave.
+# different questions. With 16 tokens one of two seeds has come close to the line, and may be about to leave.
 #
 # Two other explanations were tried on the network that sees everything. *Texts of 64 tokens* make a neighbour four times as loud;
 # *AdamW at 3e-3* replaces the recipe's optimizer. Neither leaves the plateau within 200 steps. That does not speak against the
 # reason above, since 1/64 is still far from 1/9, but it says that the plateau is no fault of one optimizer. Given enough steps the network that sees
 # everything leaves it too, as BERT did; how long it takes was not measured here.
-# %% [markdown] lang="zh" of="6d19e837"
+# %% [markdown] lang="zh" of="53c6f425"
 # 每种设置两个种子、四个点，每个点是五次记录的平均。*能做的事*更少的网络（局部层看 4 个或 8 个词元）反而学得更早，两个种子都领先 1 nat 以上：
-# 网络能表达什么，和梯度下降能很快在里面找到什么，是两个问题。看 16 个的，最后停在线的附近，有一个种子已经很接近；也许它正要离开。
+# 网络能表达什么，和梯度下降能很快在里面找到什么，是两个问题。看 16 个的，两个种子中有一个已经很接近那条线，也许正要离开。
 #
 # 对每层都看到全部的网络，还试了另外两种解释。*64 个词元的文本*让邻居的声音变成四倍；*AdamW 3e-3* 换掉了原来的优化器。
 # 两者都没能在 200 步之内离开平台。这并不否定上面的理由，因为 1/64 离 1/9 还很远；但它说明，平台不是某一个优化器的毛病。
