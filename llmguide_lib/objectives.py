@@ -159,7 +159,7 @@ class Masking:
 
     def __call__(self, tokens: Int[Tensor, "B T"], generator: torch.Generator | None = None) -> Batch:
         """Hides a part of the tokens and asks for them."""
-        draw = torch.rand(tokens.shape, generator=generator)
+        draw = torch.rand(tokens.shape, generator=generator, dtype=torch.float32)  # whatever the default type is
         chosen = (draw < self.rate) & ~torch.isin(tokens, self.special)
         fate = draw / self.rate  # of a chosen token: uniform between 0 and 1
         others = torch.randint(self.vocab_size, tokens.shape, generator=generator)

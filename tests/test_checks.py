@@ -379,6 +379,7 @@ def test_check_shows_a_sentence_in_the_notebooks_language_and_returns_nothing(la
     assert check("attention", right) is None
     mistake = next(mistake for mistake in ATTENTION.misconceptions if mistake.wrong is by_name("unscaled"))
     assert mistake.says[lang] in repr(shown[0]) and mistake.hint[lang] in shown[0]._repr_html_()
+    assert mistake.says[lang] + (" " if lang == "en" else "") + mistake.hint[lang] in repr(shown[0])
     assert ("Right." if lang == "en" else "正确。") in shown[1]._repr_html_() and "✔" in repr(shown[1])
 
 

@@ -17,7 +17,7 @@ from transformers.models.modernbert import modeling_modernbert  # noqa: E402
 from transformers.models.qwen2 import modeling_qwen2  # noqa: E402
 from transformers.models.qwen3 import modeling_qwen3  # noqa: E402
 
-from llmguide_lib import attention, positions  # noqa: E402
+from llmguide_lib import attention, models, positions  # noqa: E402
 from llmguide_lib.attention import KVCache, MultiHeadAttention, causal_attention, causal_mask, fused_attention  # noqa: E402
 from llmguide_lib.huggingface import FAMILIES, from_hf, to_hf  # noqa: E402
 from llmguide_lib.layers import FeedForward  # noqa: E402
@@ -647,3 +647,18 @@ def test_the_recorded_answer_of_gpt2_is_still_theirs():
         weight.data = torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.5
     answer = to_hf(model).double().eval()(torch.tensor([record["tokens"]])).logits[0]
     torch.testing.assert_close(answer, torch.tensor(record["logits"], dtype=torch.float64), atol=1e-10, rtol=0)
+
+
+def test_the_recorded_answer_of_bert_is_still_theirs():
+    path = resources.files("llmguide_lib") / "data" / "runs" / "bert-reference.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    model = models.BERT(models.BERTConfig(**record["config"])).double().eval()
+    for seed, (_, weight) in enumerate(sorted(model.named_parameters())):
+        weight.data = torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.5
+    tokens, segments = (torch.tensor([record[name]]) for name in ("tokens", "segments"))
+    answer = to_hf(model).double().eval()(input_ids=tokens, token_type_ids=segments)
+    for name, logits in (
+        ("hidden_tokens", answer.prediction_logits),
+        ("next_sentence", answer.seq_relationship_logits),
+    ):
+        torch.testing.assert_close(logits[0], torch.tensor(record[name], dtype=torch.float64), atol=1e-10, rtol=0)

@@ -208,6 +208,17 @@ def test_masking_hides_the_shares_that_it_names():
     )
 
 
+def test_masking_draws_the_same_whatever_the_default_type_is():
+    hide, tokens = Masking(0.3, 1, 50), torch.arange(2, 50).repeat(20)[None]
+    single = hide(tokens, torch.Generator().manual_seed(0))
+    torch.set_default_dtype(torch.float64)
+    try:
+        double = hide(tokens, torch.Generator().manual_seed(0))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(single.tokens, double.tokens) and torch.equal(single.targets, double.targets)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [

@@ -78,7 +78,7 @@ by_hand = [
 # - `draw` (B, T)，在 [0, 1) 上均匀分布：`draw < rate` 的词元被选中；
 # - `fate` (B, T)，在 [0, 1) 上均匀分布：选中的词元，`fate < 0.8` 时换成 `mask_id`，`0.8 <= fate < 0.9` 时换成 `others` 里的词元，
 #   `fate >= 0.9` 时保持原样；
-# - 返回一个形状为 (2, B, T) 的张量：前一半是网络读到的内容，后一半是目标，不提问的位置是 -100；
+# - 返回一个形状为 (2, B, T) 的张量：第一个是网络读到的内容，第二个是目标，不提问的位置是 -100；
 # - 不许改动输入，也不许用库里的 `Masking`。
 # %% exercise="hide" answer="hide"
 def hide(tokens, draw, fate, others, rate, mask_id, special):
@@ -101,14 +101,14 @@ def hide(tokens, draw, fate, others, rate, mask_id, special):
 # %% [markdown] lang="en" role="exercise" exercise="pseudo" difficulty=3 minutes=20 points=3
 # ## 3. A perplexity for a model that has none
 #
-# A masked language model gives no probability to a whole text: the $p(x_t \mid x_{\setminus t})$ of different places do not
-# multiply to one. Texts are compared by the **pseudo-perplexity** instead: hide every place *alone*, and take
+# A masked language model gives no probability to a whole text: the product of its $p(x_t \mid x_{\setminus t})$
+# over all places is not the probability of the text. Texts are compared by the **pseudo-perplexity** instead: hide every place *alone*, and take
 #
 # $$\exp\Big(-\frac1T \sum_{t=1}^{T} \log p(x_t \mid x_{\setminus t})\Big)$$
 #
 # Complete `pseudo_perplexity(model, tokens, mask_id)`. `model` is a function from ids (B, T) to scores (logits) (B, T, V);
 # `tokens` is one text (T,); returned is a number. One call of the model, with a batch of T texts, will do.
-# %% [markdown] lang="zh" of="14979886"
+# %% [markdown] lang="zh" of="45492993"
 # ## 3. 给没有困惑度的模型算一个困惑度
 #
 # 遮蔽语言模型给不出整段文本的概率：各个位置的 $p(x_t \mid x_{\setminus t})$ 乘起来，并不是文本的概率。
@@ -117,7 +117,7 @@ def hide(tokens, draw, fate, others, rate, mask_id, special):
 # $$\exp\Big(-\frac1T \sum_{t=1}^{T} \log p(x_t \mid x_{\setminus t})\Big)$$
 #
 # 完成 `pseudo_perplexity(model, tokens, mask_id)`。`model` 是一个函数，输入编号 (B, T)，输出分数（logits）(B, T, V)；
-# `tokens` 是一段文本 (T,)；返回一个数。只调用一次模型、一批 T 段文本就够了。
+# `tokens` 是一段文本 (T,)；返回一个数。只需调用一次模型，一次输入 T 段文本。
 # %% exercise="pseudo" answer="pseudo_perplexity"
 def pseudo_perplexity(model, tokens, mask_id):
     # BEGIN SOLUTION
@@ -220,13 +220,13 @@ level = [
 # %% [markdown] lang="en" role="exercise" exercise="measure" difficulty=2 minutes=15 points=2
 # ## 6. How much context does it need?
 #
-# The course's encoder was trained with 30 % of the tokens hidden. Measure what share of the hidden tokens it finds when 15 %, 50 %
+# The book's encoder was trained with 30 % of the tokens hidden. Measure what share of the hidden tokens it finds when 15 %, 50 %
 # and 90 % are hidden, all of them behind `[MASK]` (`shares=(1, 0)`), and put the three numbers in the list. `windows` are 32
 # texts of 256 tokens that it has not read. Values within 0.06 are right: your random numbers are not ours.
-# %% [markdown] lang="zh" of="e6f89af2"
+# %% [markdown] lang="zh" of="ab739e34"
 # ## 6. 它需要多少上下文？
 #
-# 本课程的编码器是在盖住 30 % 词元的条件下训练的。请测量：盖住 15 %、50 %、90 % 的词元，而且全部换成 `[MASK]`（`shares=(1, 0)`）时，
+# 本书的编码器是在盖住 30 % 词元的条件下训练的。请测量：盖住 15 %、50 %、90 % 的词元，而且全部换成 `[MASK]`（`shares=(1, 0)`）时，
 # 它能找回其中多大比例。把三个数填进列表。`windows` 是 32 段它没读过的文本，每段 256 个词元。误差在 0.06 以内都算对：你的随机数和我们的不一样。
 # %% exercise="measure" answer="found"
 from llmguide_lib import course

@@ -65,7 +65,8 @@ class _Shown:
         self._colour = "#2e7d32" if verdict.right else "#c62828"
 
     def __repr__(self) -> str:
-        return " ".join(filter(None, [self._mark, self._says, self._hint, self._printed]))
+        between = session.say({"en": " ", "zh": ""})  # no blank follows a full-width stop
+        return f"{self._mark} " + between.join(filter(None, [self._says, self._hint, self._printed]))
 
     def _repr_html_(self) -> str:
         hint = f"<br>{html.escape(self._hint)}" if self._hint else ""

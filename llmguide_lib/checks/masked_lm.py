@@ -61,6 +61,16 @@ HAND = Exercise(
             EXPECTED,
         ),
         Misconception(
+            "gradient of the sum",
+            [*_hand()[:2], 0.5 - 1, _hand()[3]],
+            {
+                "en": "The derivative is not divided by the number of places that are asked.",
+                "zh": "导数没有除以被提问的位置的个数。",
+            },
+            {"en": "The loss is a mean, and so is its derivative.", "zh": "损失是平均值，它的导数也要除。"},
+            "a reader of this chapter",
+        ),
+        Misconception(
             "bits",
             _hand(base=2),
             {"en": "These are bits: the logarithm to base 2.", "zh": "这是以 2 为底的对数，单位是比特。"},
@@ -203,7 +213,7 @@ HIDE = Exercise(
                 "en": "80/10/10 is applied to all tokens, not to the chosen ones.",
                 "zh": "80/10/10 用在了所有词元上，而不是只用在选中的词元上。",
             },
-            {"en": "Every condition on fate needs `& chosen`.", "zh": "每个对 fate 的条件都要加上“& 被选中”。"},
+            {"en": "Every condition on fate needs `& chosen`.", "zh": "每个对 fate 的条件都要加上 `& chosen`。"},
             EXPECTED,
         ),
         Misconception(
@@ -341,8 +351,8 @@ DEBUG = Exercise(
             "mean over all places",
             _loss(mean=lambda losses, chosen: losses.mean()),
             {
-                "en": "The mean runs over all places, zeros included: the loss looks seven times too good at 15 %.",
-                "zh": "平均算到了所有位置上，包括那些零：在 15 % 时，损失看起来好了将近七倍。",
+                "en": "The mean runs over all places, zeros included: at 15 % the loss is a seventh of the true one.",
+                "zh": "平均算到了所有位置上，包括那些零：在 15 % 的比例下，算出的损失只有真实值的七分之一左右。",
             },
             {"en": "Divide by the number of chosen places.", "zh": "除以选中的位置的个数。"},
             "https://github.com/huggingface/transformers/issues/2759",
@@ -381,13 +391,14 @@ DEBUG = Exercise(
 # -- 5. the level of the own place ------------------------------------------------------------------------------------
 
 
-def _binary_entropy(p: float) -> float:
-    return sum(-q * math.log(q) for q in (p, 1 - p) if q)
+def _binary_entropy(p: float, base: float | int = math.e) -> float:
+    return sum(-q * math.log(q, base) for q in (p, 1 - p) if q)
 
 
-def _level(right: float, masked: float = 0.8) -> list[float]:
+def _level(right: float, masked: float = 0.8, base: float | int = math.e) -> list[float]:
     """That the token read is right, the entropy then, the loss altogether; two equally frequent tokens."""
-    return [right, _binary_entropy(right), masked * math.log(2) + (1 - masked) * _binary_entropy(right)]
+    seen = _binary_entropy(right, base)
+    return [right, seen, masked * math.log(2, base) + (1 - masked) * seen]
 
 
 LEVEL = Exercise(
@@ -431,6 +442,13 @@ LEVEL = Exercise(
             },
             {"en": "Four of five questions are asked behind [MASK].", "zh": "五个问题里有四个问的是 [MASK] 的位置。"},
             EXPECTED,
+        ),
+        Misconception(
+            "bits",
+            _level(0.75, base=2),
+            {"en": "These are bits: the logarithm to base 2.", "zh": "这是以 2 为底的对数，单位是比特。"},
+            {"en": "The natural logarithm was asked for: nats.", "zh": "题目要的是自然对数，单位是 nat。"},
+            "a reader of this chapter",
         ),
         Misconception(
             "shares of all tokens",

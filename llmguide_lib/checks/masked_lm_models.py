@@ -128,7 +128,7 @@ PSEUDO = Exercise(
             _pseudo(mean=lambda logs: -logs.mean()),
             {
                 "en": "This is the mean surprise; the exponential is missing.",
-                "zh": "这是平均的意外程度，还差一步指数。",
+                "zh": "这是平均的意外程度，还没有取指数。",
             },
             {"en": "Perplexity = exp(mean surprise).", "zh": "困惑度 = exp(平均意外程度)。"},
             EXPECTED,
@@ -149,6 +149,7 @@ PSEUDO = Exercise(
 # -- 6. measure -------------------------------------------------------------------------------------------------------
 
 LIBRARIES = ("networkx", "jinja2")
+HIDDEN_RATES = (0.15, 0.5, 0.9)
 
 
 @functools.cache
@@ -158,7 +159,7 @@ def _found() -> dict[str, list[float]]:
     row = token_row([document.text for document in documentation("test", LIBRARIES)], tokenizer)
     windows = row[: 32 * 256].view(32, 256).long()
     hidden, everywhere = [], []
-    for rate in (0.15, 0.5, 0.9):
+    for rate in HIDDEN_RATES:
         rule = Masking(rate, MASK, tokenizer.vocab_size, special=tuple(range(5)), shares=(1, 0))
         batch = rule(windows, torch.Generator().manual_seed(0))
         with torch.no_grad():
@@ -194,6 +195,26 @@ MEASURE = Exercise(
                 "zh": "没有提问的词元也算进去了：那些只要照抄就行。",
             },
             {"en": "Look only where targets != -100.", "zh": "只看 targets != -100 的位置。"},
+            EXPECTED,
+        ),
+        Misconception(
+            "divided by all places",
+            lambda: [rate * share for rate, share in zip(HIDDEN_RATES, _found()["hidden"], strict=True)],
+            {
+                "en": "The right answers were divided by the number of all places, asked or not.",
+                "zh": "答对的个数除以了所有位置的个数，没有提问的位置也算在内。",
+            },
+            {
+                "en": "A share of the questions: divide by how many were asked.",
+                "zh": "要的是占题目的比例：除以提问的个数。",
+            },
+            EXPECTED,
+        ),
+        Misconception(
+            "percent",
+            lambda: [100 * share for share in _found()["hidden"]],
+            {"en": "These are percentages.", "zh": "这是百分数。"},
+            {"en": "A share lies between 0 and 1.", "zh": "比例应当在 0 和 1 之间。"},
             EXPECTED,
         ),
         Misconception(
