@@ -5,8 +5,8 @@
 
 It runs the cells of the lesson itself, so that the record and what a reader trains cannot differ. Every kind of model
 first tries three learning rates; the best one, judged within the training length, is then used with three other seeds.
-Finished runs are kept in runs/recall.json with a hash of those cells, so that none is reused when a cell has changed; the
-record is written when all are there.
+Finished runs are kept in runs/recall.json with a hash of those cells, so that none is reused when a cell has changed.
+The record is written when all are there.
 """
 
 import ast

@@ -135,7 +135,7 @@ def multi_head(x, w_q, w_k, w_v, num_heads, mask):
 # 2. `scores` has the axes (B, H, T, S), `mask` has (B, T, S). Broadcasting aligns axes from the right: what does the
 #    first axis of the mask meet, and why does that raise no error when $B = H$?
 # 3. `reshape` to (B, T, H, d_k) first, then `transpose(1, 2)`. And the mask needs an axis for the heads: `mask[:, None]`.
-# %% [markdown] lang="zh" of="06429d9a"
+# %% [markdown] lang="zh" of="fa9e6376"
 # 1. 对 `torch.arange(12).reshape(1, 3, 4)` 用两个头试一下 `split`。第 0 个头应当拿到第一个词的哪几个数？
 # 2. `scores` 的轴是 (B, H, T, S)，`mask` 的轴是 (B, T, S)。广播从右边对齐：掩码的第一个轴会对上谁？为什么 $B = H$ 时不报错？
 # 3. 先 `reshape` 成 (B, T, H, d_k)，再 `transpose(1, 2)`。掩码还缺一个头的轴：`mask[:, None]`。
@@ -241,7 +241,7 @@ def grouped(query, key, value):
 #   $i = 0, \dots, n/2 - 1$, the numbers $2i$ and $2i + 1$ (counted from 0) are a pair, turned by the angle $t\,\theta^{-2i/n}$;
 # - turned by $\alpha$, the pair $(a, b)$ becomes $(a \cos\alpha - b \sin\alpha,\; b \cos\alpha + a \sin\alpha)$;
 # - do not use the library's `Rotary`.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="d04252a6"
 # ## 6. GPT-J 的旋转位置编码
 #
 # GPT-J 把*相邻的*两个数配成一对，而且每个头只转动最前面的一部分数，其余的数不带位置信息。
@@ -267,7 +267,7 @@ def rotate(x, positions, turned, theta=10_000.0):
 #    again: what does `torch.stack(..., dim=-1)` make of two tensors, and what does `flatten(-2)` make of that?
 # 3. The frequencies are `theta ** -(torch.arange(0, turned, 2) / turned)`, the angles `positions[:, None] * frequencies`. At the end
 #    `torch.cat` joins the turned numbers and `x[..., turned:]`.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="c31b5cbd"
 # 1. 一共有多少个角度？每个位置、每个数对各一个：它们排成什么形状？
 # 2. `x[..., 0:turned:2]` 是各个数对的第一个数，第二个数用什么切片？转动之后，它们还要重新交错排好：
 #    `torch.stack(..., dim=-1)` 把两个张量变成什么？再做 `flatten(-2)` 呢？
@@ -283,7 +283,7 @@ def rotate(x, positions, turned, theta=10_000.0):
 # 2. How many GiB do the weights $T \times S$ of all heads of *one* layer take, if they are written out, with $T = S = 8192$?
 # 3. And for a model *without* groups ($G = H$): at which length $T$ do the two products $QK^\top$ and $WV$ ($W$: the weights) need as many multiplications
 #    as the four projections?
-# %% [markdown] lang="zh" of="14d0c623"
+# %% [markdown] lang="zh" of="d2e3b917"
 # ## 7. 手算注意力的代价
 #
 # 一个类似 Llama 3 8B 的模型：$L = 32$ 层，模型宽度 $D = 4096$，$H = 32$ 个查询头，$G = 8$ 个键值头，头的维度 $d_k = 128$，每个数占 2 字节。

@@ -297,7 +297,7 @@ figure = curves(
 # %% [markdown] lang="en" role="caption"
 # Size of the gradient that reaches a query, over the width $d_k$, both axes logarithmic (*raw*: without the scale). With the scale, median and
 # maximum stay flat. Without it they part: the median falls by orders of magnitude while the maximum climbs.
-# %% [markdown] lang="zh" of="5a5a694a"
+# %% [markdown] lang="zh" of="3dad30ac"
 # 查询收到的梯度大小随维度 $d_k$ 的变化，两个轴都是对数刻度。图中 raw 是不缩放，scaled 是有缩放，median 是中位数，max 是最大值。有缩放时，中位数和最大值都基本持平；没有缩放时，两者分道扬镳：
 # 中位数降了几个数量级，最大值却一路上升。
 # %% [markdown] lang="en" name="scale-why"
@@ -527,7 +527,7 @@ show(weights=tuple(weights.shape), parameters=sum(p.numel() for p in library.par
 # and for long texts it outgrows everything else in memory. **Grouped-query attention** (GQA; Ainslie et al. 2023) keeps all $H$ query
 # heads and gives them only $G$ heads of keys and values: each serves $H / G$ *neighbouring* query heads, and the cache shrinks by that
 # factor. $G = H$ is what we had; $G = 1$ is called multi-query attention (MQA; Shazeer 2019). Only one line of the code changes:
-# %% [markdown] lang="zh" of="bacf7bd2"
+# %% [markdown] lang="zh" of="d8c64916"
 # ### 键值头比查询头少
 #
 # 模型逐词生成文本时，前面各词的键和值会反复用到，所以要存下来（**KV 缓存**），而不是每生成一个词就重算一遍。
@@ -681,7 +681,7 @@ show("with a causal mask:", difference(*masked))
 # **The score depends on the distance $s - t$ only**, not on where in the text the two stand. *By hand*, with a clock of $30°$
 # per position and $q = k = (1, 0)$: at positions 3 and 1 they point at $90°$ and $30°$, so the product is $\cos 60° = 0.5$.
 # At positions 10 and 8 they point at $300°$ and $240°$: $\cos 60°$ again.
-# %% [markdown] lang="zh" of="491de332"
+# %% [markdown] lang="zh" of="bd274a43"
 # 词打乱了，输出只是跟着打乱，数值相同（只差舍入误差）：没有掩码的注意力，读到的是一*袋*词。因果掩码打破了这种对称（第一个词只看到一个词，
 # 最后一个词看到全部），单凭这一点，模型也能学到一些顺序。不过大多数模型还是把位置明确地给出来，常用的办法有三种。
 #
@@ -744,7 +744,7 @@ show("distance 0 to 4:", scores[4, :5].flip(0).tolist())
 # Meta's own code, as in the paper, *neighbours* are a pair: $2i$ with $2i + 1$. The results differ, and so do the scores, if both are given the
 # same weights. But nothing is lost: the rows of $W_Q$ and $W_K$ say which number is which, so order them anew, in both, and all scores are
 # equal again. That is what the conversion of Meta's weights to Hugging Face's does, and what makes a model babble when somebody forgets it.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="afdb9cf0"
 # ### 哪两个数是一对？
 #
 # 公式没有规定，最常用的两种做法也不一样。这里和 Hugging Face 的 Llama 一样，编号为 $i$ 和 $i + d_k/2$ 的两个数是一对；
@@ -803,7 +803,7 @@ PositionsExplorer()
 # T5 goes a fourth way, which is more direct: to the score of query $t$ and key $s$ it adds a *learned number* that depends on the head and on $s - t$ only.
 # Near distances have a number each; farther ones share **buckets** that widen logarithmically, and from some distance on everything
 # is in the last one. So a text may be longer than those in training. With a bias for the near, a head can forget what is far away:
-# %% [markdown] lang="zh" of="05896981"
+# %% [markdown] lang="zh" of="2c094526"
 # ### 每个距离一个数
 #
 # T5 的做法是第四种，也更直接：给查询 $t$ 和键 $s$ 的分数加上一个*学到的数*，只与头和 $s - t$ 有关。近的距离各有一个数；远的距离共用**桶**，
@@ -838,7 +838,7 @@ show("weight of the last 4 words, for the last one:", weights[0, 0, -1, -4:].sum
 # PyTorch's *fused* function has several kernels. Those that are usually taken (flash attention, here and on GPUs, and the memory-efficient one) go
 # through the keys in blocks and hold only a block of weights at a time (Dao et al. 2022). Of each row they keep the logarithm of its sum of
 # exponentials, from which any weight can be found again (as FlashAttention-2 does, Dao 2023). Where neither can run, PyTorch writes all weights out.
-# %% [markdown] lang="zh" of="579852d4"
+# %% [markdown] lang="zh" of="844e2397"
 # ## 要付出多少代价
 #
 # 数一数一段 $T$ 个词、宽度为 $D$ 的文本要做多少次乘法。四个投影要 $4\,T D^2$ 次；所有头的分数 $QK^\top$ 合起来要 $T^2 D$ 次，
@@ -915,7 +915,7 @@ for length, (_, written), (_, fused) in zip(lengths, cost["written out"], cost["
 # %% [markdown] lang="en" name="cost-count"
 # Times depend on the machine and on what else it does. So count as well: PyTorch can add up the operations of all matrix products in a function
 # (a multiplication and an addition are two).
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="bbd986e4"
 # 时间与机器有关，也与机器同时在做什么有关。所以再数一数：PyTorch 能把一个函数里所有矩阵乘法的运算次数加起来（一次乘法和一次加法算两次）。
 # %% name="cost-operations"
 from torch.utils.flop_counter import FlopCounterMode
@@ -940,7 +940,7 @@ figure = curves(
 # a power of $T$, and its slope the exponent. Three curves rise about like $T^2$, the memory of the fused function like $T$. (The times are rough: small
 # texts have costs that do not grow, and the weights of large ones no longer fit into the processor's caches. *Written out* is the function as the
 # equation has it.)
-# %% [markdown] lang="zh" of="86235643"
+# %% [markdown] lang="zh" of="13baee0d"
 # 前向计算的时间和为反向传播保留的内存，都以 $T = 256$ 时为 1，两个轴都是对数刻度：直线表示 $T$ 的幂，斜率就是指数。
 # 图中 written out 是按公式写的函数，fused 是融合实现，time 是时间，memory 是内存。三条线大致按 $T^2$ 上升，融合实现的内存按 $T$ 上升。
 # （时间只是粗略的：文本短时，有些开销并不增长；文本长时，权重放不进处理器的缓存。）
@@ -955,7 +955,7 @@ figure = curves(
 # What is kept can be foretold. Let $n$ be the number of heads times 4 bytes. Queries, keys and values take $3\,n\,T d_k$. Besides them, the written-out
 # function keeps the weights; the fused one keeps its output and one number per row. So fit
 # $a\,T + b\,T^2$ through the four measurements, and see which multiples of $n$ come out.
-# %% [markdown] lang="zh" of="c31086bc"
+# %% [markdown] lang="zh" of="7326177c"
 # ### 精确到字节
 #
 # 保留多少内存，可以事先算出来。设 $n$ 为头数乘 4 字节。查询、键、值占 $3\,n\,T d_k$。除此之外，按公式写的函数留下权重，除权重外几乎不再留别的；
@@ -987,7 +987,7 @@ assert abs(fitted["written out"][1] - 1) < 0.01 and abs(fitted["written out"][0]
 #
 # All train on texts of up to 64 places, for the same number of steps on the same texts, each at the best of three learning
 # rates (chosen for it with another seed).
-# %% [markdown] lang="zh" of="a541e7dd"
+# %% [markdown] lang="zh" of="5be0ffec"
 # ## 能回看多远？与 GRU 和卷积对比
 #
 # 指南说，注意力不受长度限制，比循环网络和卷积网络更擅长长距离依赖。我们来做一个对注意力最友好的检验。一段文本是一排空位，其中几个位置上有**便条**：
@@ -1152,7 +1152,7 @@ torch.set_default_dtype(torch.float64)
 # %% [markdown] lang="en" role="caption"
 # Surprise at the answer ($-\log p$ of the right one) while attention with rotary positions and a GRU learn on texts with four notes. Guessing
 # gives $\log 16 = 2.8$.
-# %% [markdown] lang="zh" of="ed2542f6"
+# %% [markdown] lang="zh" of="449cebe0"
 # 用有四张便条的文本训练时，旋转位置编码的注意力（rotary）和 GRU 对答案的意外程度（surprise，正确答案的 $-\log p$）。瞎猜是 $\log 16 = 2.8$。
 # %% [markdown] lang="en" name="recall-record"
 # You have just trained two of the models. The whole experiment (six kinds, one and four notes, three learning rates and three more seeds) takes
@@ -1183,7 +1183,7 @@ for notes in (1, 4):
     line(f"notes: {notes}, distance:", far)
     for kind in KINDS:
         line(kind, in_percent(spread(kind, notes)))
-for kind, notes in (("GRU", 4), ("CNN", 1), ("CNN", 4)):
+for kind, notes in sorted({(run["kind"], run["notes"]) for run in record["runs"] if run["longer"] == 4}):
     line(f"{kind}, {notes}, 4 times the steps", in_percent(spread(kind, notes, 4)))
 for kind, row in live.items():
     line(f"live: {kind}", [f"{100 * value:.0f}" for value in row])
@@ -1203,7 +1203,7 @@ figure = curves(shown, far, xlabel="distance (training: up to 63)", ylabel="reca
 # logarithmic; and the GRU with one note, which lies on the line of *none*, attention without positions. Up to 63 the distances occur in training, the
 # longest of them very rarely. Every kind of attention stays at the top there; the GRU with four notes is low everywhere, the CNN low and soon no better
 # than guessing. Beyond, the kinds of attention part. (Sinusoidal positions run along with *none* and are left out.)
-# %% [markdown] lang="zh" of="1bf61063"
+# %% [markdown] lang="zh" of="2f9ce385"
 # 四张便条时，答对的比例（图中的 recall，这里不是“召回率”）随所问便条距离的变化（三个种子的平均，距离轴是对数刻度）；另有 GRU 在一张便条时的结果（GRU, 1 note），
 # 它与 none 重合。none 是没有位置编码的注意力，learned 用学到的位置编码，rotary 用旋转位置编码，guessing 是瞎猜。训练里有的距离到 63 为止，最长的那些极少出现：
 # 在此之内各种注意力都在最上面；GRU 在四张便条时，各个距离都低；CNN 也低，而且很快就和瞎猜一样。超出之后，各种注意力的曲线就分开了。
@@ -1211,7 +1211,7 @@ figure = curves(shown, far, xlabel="distance (training: up to 63)", ylabel="reca
 # %% [markdown] lang="en" name="recall-fair"
 # Before the verdict, two questions about fairness that can be computed. How often did training ask for a note so far back? And what would a
 # model reach that knew the four *values* of a text, but not which name has which?
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="27a670af"
 # 下结论之前，有两个关于公平的问题可以算出来：训练时，问到这么远的便条有多少次？如果一个模型知道文本里的四个*值*，却不知道哪个名字对应哪个值，它能做到什么程度？
 # %% name="recall-fair-check"
 from itertools import product
@@ -1226,7 +1226,7 @@ for others in product(range(ANSWERS), repeat=3):
     values = [0, *others]
     unbound["surprise"] -= math.log(values.count(0) / 4) / ANSWERS**3
     unbound["right"] += max(values.count(value) for value in values) / 4 / ANSWERS**3  # it names the commonest
-show("knowing the values only:", unbound)
+show("knowing the values only: surprise", unbound["surprise"], "right", unbound["right"])
 # %% name="recall-verdict"
 inside, beyond = slice(0, 4), slice(4, None)
 mean = {(kind, notes): [middle for _, middle, _ in spread(kind, notes)] for kind in KINDS for notes in (1, 4)}
@@ -1239,7 +1239,8 @@ decide(
     {
         "4 notes, trained distances: attention above 95 %": all(min(mean[kind, 4][inside]) > 0.95 for kind in KINDS[:4]),
         "4 notes: the GRU did not learn it (below 60 %)": max(mean["GRU", 4]) < 0.6,
-        "... with 4 times the steps neither": max(trained_longer) < 0.6 and min(last_losses) > unbound["surprise"],
+        "... with 4 times the steps neither": max(trained_longer) < 0.6,
+        "... its surprise ends near that of not binding": all(0 < loss - unbound["surprise"] < 0.1 for loss in last_losses),
         "the CNN guesses beyond its reach": max(mean["CNN", 1][-2:] + mean["CNN", 4][-2:]) < 0.2,
         "attention without positions: no loss at 8 times the length": min(mean["none", 4][beyond]) > 0.95,
     },
@@ -1247,6 +1248,7 @@ decide(
         "1 note: the GRU as good, at every distance": min(mean["GRU", 1]) > 0.99,
         "4 notes: the GRU no worse far away than near": min(mean["GRU", 4]) > 0.9 * mean["GRU", 4][0],
         "4 notes, 8 times the length: the GRU beats rotary positions": mean["GRU", 4][-1] > mean["rotary", 4][-1],
+        "... and they keep a single note": min(mean["rotary", 1][beyond]) > 0.95 and mean["rotary", 4][-1] < 0.5,
         "... learned positions: a seed loses a third of the notes": worst_learned < 0.67,
         "operations grow like T^2": operations[1024] == 4 * operations[512],
     },
@@ -1261,11 +1263,11 @@ decide(
 # **Not distance, but amount.** With *one* note the GRU is as good as attention at every distance, even eight times beyond training. With four it did not
 # learn the task in this budget, but it is as low at distance 8 as at 504: the trouble is not how far back the note stands. Its surprise ends near
 # that of a model that knows the values and not whose they are; four times the training lowers it only a little. That is no proof that a vector of
-# 48 numbers cannot hold four notes (they are less than 36 bits), only that gradient descent did not find how. (What bigger recurrent networks
+# 48 numbers cannot hold four notes (they are at most 36 bits), only that gradient descent did not find how. (What bigger recurrent networks
 # hold is measured by Arora et al. 2023 and 2024.)
 #
 # **A convolution sees no farther than it reaches.** Beyond 127 places it cannot but guess. That it is unsure much earlier says less: the longest
-# distances are so rare in training (the numbers above) that it has hardly met them, and most of its weights for them are used for nothing else. Attention
+# distances are so rare in training (the numbers above) that it has hardly met them, and it does not learn one distance from another. Attention
 # needs no examples of a distance to be right there; that is an advantage, but it is another one than reach. The rows with four times the steps show what more of
 # the same training gives.
 #
@@ -1282,18 +1284,18 @@ decide(
 #
 # **Not limited** means: by nothing in the equation. The code has its numbers (both tables of positions here end at 512), and the operations grow with
 # $T^2$, as counted above.
-# %% [markdown] lang="zh" of="0"
+# %% [markdown] lang="zh" of="485cb928"
 # **指南的说法 2.1b**：注意力不受长度限制，比 RNN 和 CNN 更擅长长距离依赖。这个实验就是判断的依据，范围是：*没有*位置编码的注意力；以及训练过的距离之内，用任何一种位置编码的注意力。
 # 假如四张便条时 GRU 也跟得上，或者注意力在训练过的距离之内就丢了便条，或者没有位置编码的注意力在更远处丢了便条，这个说法就不成立。
 # 如果把它理解为“用任何位置编码、在任何长度上”，它在这里已经被推翻：四张便条、训练长度的八倍时，GRU 胜过旋转位置编码。不过，实验能支持的结论比这个说法窄，具体有五点。
 #
 # **难的不是远，而是多。** 只有*一张*便条时，GRU 在任何距离都和注意力一样好，即使到训练长度的八倍也一样。有四张便条时，它没能在这么多步之内学会，
 # 但距离 8 和距离 504 一样低：问题不在便条有多远。它的意外程度最后停在“知道有哪些值、不知道是谁的”那种模型附近，训练四倍的步数也只降低一点。
-# 一个大小固定的向量，要在还不知道会问什么的时候就写好，这当然不容易；但这并不能证明 48 个数记不下四张便条（还不到 36 比特），只说明梯度下降没有找到办法。
+# 一个大小固定的向量，要在还不知道会问什么的时候就写好，这当然不容易；但这并不能证明 48 个数记不下四张便条（最多 36 比特），只说明梯度下降没有找到办法。
 # （更大的循环网络能记住多少，见 Arora 等人 2023 年和 2024 年的测量。）
 #
 # **卷积看不到范围以外的东西。** 超过 127 个位置，它只能瞎猜。它更早就不准了，这一点却说明不了多少：最长的那些距离在训练里极少出现（见上面的数），
-# 它几乎没有见过，而负责这些距离的权重大多别无他用。注意力不需要见过某个距离，也能在那里答对；这是它的长处，但与“看得远”是两回事。
+# 它几乎没有见过，而学会了近处并不等于学会了远处。注意力不需要见过某个距离，也能在那里答对；这是它的长处，但与“看得远”是两回事。
 # 四倍步数的几行，显示了同样的训练再多做一些会怎样。
 #
 # **超出训练长度之后，由位置编码决定成败。** 这个任务不需要位置，没有位置编码的注意力毫无损失。旋转位置编码从没见过这么远的距离，四张便条会丢掉大半，
@@ -1657,7 +1659,7 @@ assert (result - expected).abs().max() < 1e-4
 # | axes of the input | one text: $T \times D$ | $(T, B, D)$ unless `batch_first` | $(B, H, T, d_k)$ | $(B, T, D)$ | $(B, T, D)$; inside, $(B, H, T, d_k)$ |
 # | dropout falls on | outputs of sub-layers | weights, after softmax | weights, after softmax | weights, after softmax | weights, after softmax |
 # | causal, fewer queries than keys | does not occur | you make the mask | queries are the *first* | queries are the last | queries are the last |
-# %% [markdown] lang="zh" of="0dd7e9e6"
+# %% [markdown] lang="zh" of="b54b541d"
 # ## 各家约定：混用两个库之前
 #
 # 公式到哪里都一样，周围的约定却不一样。这张卡片，除“论文”一列和个别几格外，都由下面的代码检查。
@@ -1756,7 +1758,7 @@ else:
 # *By hand*: $w = (\tfrac12, \tfrac14, \tfrac14)$ and $dw = (4, 0, 8)$. The weighted mean is $2 + 0 + 2 = 4$, so $ds = (0, -1, 1)$: the second
 # score is to rise and the third to fall. The score of the first key, although it has the largest weight, is not to be changed at all, because its
 # $dw$ is just the mean.
-# %% [markdown] lang="zh" of="51a6a499"
+# %% [markdown] lang="zh" of="5de9a95f"
 # ## 反向传播，亲手算
 #
 # 训练需要损失对每个张量的梯度。张量前面加 $d$，表示*损失*对它的梯度：$dO$ 是从后面传回来的。小写字母表示一行：$o$、$w$、$s$ 以及它们的梯度 $do$、$dw$、$ds$
@@ -1800,7 +1802,7 @@ with torch.no_grad():
 # %% [markdown] lang="en" name="backward-read" role="deeper"
 # The last line is how the fused function can do without keeping the weights: $w \cdot dw = \sum_j w_j\,(do \cdot v_j) = do \cdot o$, so the weighted mean
 # follows from the output alone, and the weights themselves from queries, keys and one number per row. (Exercise 8 has you write the step through softmax.)
-# %% [markdown] lang="zh" of="953deeba"
+# %% [markdown] lang="zh" of="06328ba0"
 # 最后一行说明了融合实现为什么可以不保存权重：$w \cdot dw = \sum_j w_j\,(do \cdot v_j) = do \cdot o$，加权平均从输出就能算出来，权重本身则可以由查询、键和每行一个数重新算出。
 # （第 8 题请你自己写出经过 softmax 的这一步。）
 # %% [markdown] lang="en" name="end"
@@ -1827,7 +1829,7 @@ with torch.no_grad():
 # [Dao et al. 2022](https://arxiv.org/abs/2205.14135) (the fused function) and [Dao 2023](https://arxiv.org/abs/2307.08691) (one number per row).
 #
 # **Next:** [the exercises of this chapter](exercises.en.ipynb).
-# %% [markdown] lang="zh" of="0e961a03"
+# %% [markdown] lang="zh" of="8379be83"
 # ## 回到开头的问题
 #
 # 固定的运算，怎么能从每段文字里都不一样的位置取到东西？运算和参数都是固定的，*注意力权重*不是：它由文本当场算出来。

@@ -270,8 +270,14 @@ ROTARY = Exercise(
         Misconception(
             "the last ones turned",
             _last_turned,
-            {"en": "The last `turned` numbers are turned, not the first.", "zh": "转动的是最后 `turned` 个数，不是前面的。"},
-            {"en": "x[..., :turned] turns, x[..., turned:] stays.", "zh": "x[..., :turned] 转动，x[..., turned:] 不动。"},
+            {
+                "en": "The last `turned` numbers are turned, not the first.",
+                "zh": "转动的是最后 `turned` 个数，不是前面的。",
+            },
+            {
+                "en": "x[..., :turned] turns, x[..., turned:] stays.",
+                "zh": "x[..., :turned] 转动，x[..., turned:] 不动。",
+            },
             WRITER,
         ),
         Misconception(
