@@ -35,8 +35,8 @@ CELLS = ("recall-task", "recall-models", "recall-training")
 KINDS = ("none", "sinusoidal", "learned", "rotary", "GRU", "CNN")
 NOTES, RATES, TRIAL_SEED, SEEDS = (1, 4), (0.003, 0.01, 0.03), 0, (1, 2, 3)
 DISTANCES = (8, 16, 32, 63, 126, 252, 504)
-# Times the steps, by kind and notes: for those that fall short, to see whether more training would help.
-LONGER = {("GRU", 4): 4, ("CNN", 1): 4, ("CNN", 4): 4}
+# Times the steps, by kind and notes: where it is asked whether more training would help.
+LONGER = {("GRU", 4): 4}
 EVERY = 50  # steps between the losses that are kept
 
 

@@ -1268,8 +1268,8 @@ decide(
 #
 # **A convolution sees no farther than it reaches.** Beyond 127 places it cannot but guess. That it is unsure much earlier says less: the longest
 # distances are so rare in training (the numbers above) that it has hardly met them, and it does not learn one distance from another. Attention
-# needs no examples of a distance to be right there; that is an advantage, but it is another one than reach. The rows with four times the steps show what more of
-# the same training gives.
+# needs no examples of a distance to be right there; that is an advantage, but it is another one than reach. And unlike the GRU, the CNN was
+# not given four times the steps: more training, and more texts with far notes, should help it within its reach (not tried).
 #
 # **Beyond training, positions decide.** This task needs none, and attention without positions goes on without loss. Rotary positions, which
 # never saw such distances, lose most of four notes, though next to nothing of a single one: with four, the right note must win against three others.
@@ -1284,7 +1284,7 @@ decide(
 #
 # **Not limited** means: by nothing in the equation. The code has its numbers (both tables of positions here end at 512), and the operations grow with
 # $T^2$, as counted above.
-# %% [markdown] lang="zh" of="485cb928"
+# %% [markdown] lang="zh" of="5ed77c8b"
 # **指南的说法 2.1b**：注意力不受长度限制，比 RNN 和 CNN 更擅长长距离依赖。这个实验就是判断的依据，范围是：*没有*位置编码的注意力；以及训练过的距离之内，用任何一种位置编码的注意力。
 # 假如四张便条时 GRU 也跟得上，或者注意力在训练过的距离之内就丢了便条，或者没有位置编码的注意力在更远处丢了便条，这个说法就不成立。
 # 如果把它理解为“用任何位置编码、在任何长度上”，它在这里已经被推翻：四张便条、训练长度的八倍时，GRU 胜过旋转位置编码。不过，实验能支持的结论比这个说法窄，具体有五点。
@@ -1296,7 +1296,7 @@ decide(
 #
 # **卷积看不到范围以外的东西。** 超过 127 个位置，它只能瞎猜。它更早就不准了，这一点却说明不了多少：最长的那些距离在训练里极少出现（见上面的数），
 # 它几乎没有见过，而学会了近处并不等于学会了远处。注意力不需要见过某个距离，也能在那里答对；这是它的长处，但与“看得远”是两回事。
-# 四倍步数的几行，显示了同样的训练再多做一些会怎样。
+# 而且 CNN 没有像 GRU 那样再训练四倍的步数：多训练一些，多给一些便条在远处的文本，在它的范围之内应当会好一些（没有试过）。
 #
 # **超出训练长度之后，由位置编码决定成败。** 这个任务不需要位置，没有位置编码的注意力毫无损失。旋转位置编码从没见过这么远的距离，四张便条会丢掉大半，
 # 只有一张时却几乎不丢：有四张时，对的那张还得胜过另外三张。所以用它的模型在处理更长的文本之前，要么继续训练，要么先把慢钟再放慢，让波长拉长（`RopeScaling`）。
