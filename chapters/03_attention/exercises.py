@@ -197,9 +197,9 @@ measured = [
 # - `query` is $(B, H, T, d_k)$, `key` is $(B, G, S, d_k)$, `value` is $(B, G, S, d_v)$; $H$ is a multiple of $G$;
 # - neighbouring heads share a group; query $t$ may see its own position and those before it.
 # %% [markdown] lang="zh" of="d46cdb05"
-# ## 5. 分组查询里的两处错误
+# ## 5. 分组查询注意力里的两处错误
 #
-# 下面是带分组查询的因果注意力，用在逐词生成文本的时候：查询是 $S$ 个位置中*最后*的 $T$ 个。
+# 下面是因果的分组查询注意力，用在逐词生成文本的时候：查询是 $S$ 个位置中*最后*的 $T$ 个。
 # 组数等于头数、并且 $T = S$ 时，这个函数是对的。有**两**行出了错，请找出来改正；不要用 PyTorch 或本书的库里现成的注意力。
 #
 # - `query` 的形状是 $(B, H, T, d_k)$，`key` 是 $(B, G, S, d_k)$，`value` 是 $(B, G, S, d_v)$，$H$ 是 $G$ 的倍数；
