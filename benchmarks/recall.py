@@ -5,9 +5,12 @@
 
 It runs the cells of the lesson itself, so that the record and what a reader trains cannot differ. Every kind of model
 first tries three learning rates; the best one, judged within the training length, is then used with three other seeds.
-Finished runs are kept in runs/recall.json; the record is written when all are there.
+Finished runs are kept in runs/recall.json with a hash of those cells, so that none is reused when a cell has changed.
+The record is written when all are there.
 """
 
+import ast
+import hashlib
 import json
 import platform
 import sys
@@ -32,23 +35,40 @@ CELLS = ("recall-task", "recall-models", "recall-training")
 KINDS = ("none", "sinusoidal", "learned", "rotary", "GRU", "CNN")
 NOTES, RATES, TRIAL_SEED, SEEDS = (1, 4), (0.003, 0.01, 0.03), 0, (1, 2, 3)
 DISTANCES = (8, 16, 32, 63, 126, 252, 504)
-LONGER = {"GRU": 4}  # times the steps, for the kind that asks whether more training would help
+# Times the steps, by kind and notes: where it is asked whether more training would help.
+LONGER = {("GRU", 4): 4}
 EVERY = 50  # steps between the losses that are kept
+
+
+def cells() -> dict[str, str]:
+    """The code of the lesson's cells, by name."""
+    return {item.id: item.cell.text for item in read_source(LESSON).items if item.id in CELLS}
 
 
 def lesson() -> dict:
     """The names that the lesson's cells define."""
     earlier = (MultiHeadAttention, Rotary, SinusoidalPositions)  # what cells before these import
     names: dict = {"torch": torch} | {one.__name__: one for one in earlier}
-    for item in read_source(LESSON).items:
-        if item.id in CELLS:
-            exec(compile(item.cell.text, f"{LESSON.name}:{item.id}", "exec"), names)
+    for name, code in cells().items():
+        exec(compile(code, f"{LESSON.name}:{name}", "exec"), names)
     return names
 
 
+def cells_hash() -> str:
+    """Hash of what the cells do: comments and line breaks do not count."""
+    return hashlib.sha256("".join(ast.dump(ast.parse(code)) for code in cells().values()).encode()).hexdigest()[:16]
+
+
 def one(names: dict, kind: str, notes: int, rate: float, seed: int, longer: int = 1) -> dict:
-    """Trains one model and measures it at every distance."""
-    model, losses = names["learn_recall"](kind, notes, rate, seed, names["STEPS"] * longer)
+    """Trains one model and measures it at every distance.
+
+    Raises:
+        RuntimeError: the lesson's training was cut off before its last step.
+    """
+    steps = names["STEPS"] * longer
+    model, losses = names["learn_recall"](kind, notes, rate, seed, steps)
+    if len(losses) < steps:
+        raise RuntimeError(f"{kind} with {notes} notes took {len(losses)} of {steps} steps: its time was over")
     curve = [round(sum(losses[at : at + EVERY]) / EVERY, 4) for at in range(0, len(losses), EVERY)]
     # Trials are judged on other texts than those of the record.
     texts = 1 if seed == TRIAL_SEED else 0
@@ -63,10 +83,16 @@ def within(run: dict) -> float:
     return sum(run["recalled"][:4]) / 4
 
 
+def earlier_runs() -> list[dict]:
+    """The runs that an earlier start has kept; none if the lesson's cells have changed since."""
+    kept = json.loads(STATE.read_text(encoding="utf-8")) if STATE.exists() else {}
+    return kept["runs"] if kept.get("cells") == cells_hash() else []
+
+
 def runs() -> list[dict]:
     """All runs, those of an earlier start among them."""
     names = lesson()
-    done = json.loads(STATE.read_text(encoding="utf-8")) if STATE.exists() else []
+    done = earlier_runs()
 
     def run(kind: str, notes: int, rate: float, seed: int, longer: int = 1) -> dict:
         keys = {"kind": kind, "notes": notes, "rate": rate, "seed": seed, "longer": longer}
@@ -74,7 +100,7 @@ def runs() -> list[dict]:
         if found is None:
             found = one(names, **keys)
             done.append(found)
-            files.write_atomically(STATE, [json.dumps(done).encode()])
+            files.write_atomically(STATE, [json.dumps({"cells": cells_hash(), "runs": done}).encode()])
         return found
 
     for notes, kind in product(NOTES, KINDS):
@@ -82,9 +108,9 @@ def runs() -> list[dict]:
         best = max(trials, key=within)["rate"]
         for seed in SEEDS:
             run(kind, notes, best, seed)
-        if kind in LONGER and notes > 1:
+        if (kind, notes) in LONGER:
             for seed in SEEDS:
-                run(kind, notes, best, seed, LONGER[kind])
+                run(kind, notes, best, seed, LONGER[kind, notes])
     return done
 
 
@@ -97,6 +123,7 @@ def main() -> None:
         "three other seeds at the best one",
         "measured_on": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "cells": cells_hash(),
         "distances": DISTANCES,
         "loss_every": EVERY,
         "runs": done,

@@ -16,6 +16,7 @@ from llmguide_lib.notebook import (
     show,
     start,
 )
+from llmguide_lib.notebook.verdicts import in_chinese
 from llmguide_lib.training import Records
 
 
@@ -81,10 +82,17 @@ def test_a_verdict_follows_from_what_was_seen():
 
 def test_a_verdict_is_shown_in_the_notebooks_language():
     decision = decide("2.1c", {"grows": True}, {"ties": False})
-    assert str(decision) == "2.1c: holds\n  yes  grows\n   no  ties"
+    english, chinese = (
+        "2.1c: holds\n  yes  grows\n  limits:\n   no  ties",
+        "2.1c: 成立\n  是  grows\n  局限：\n  否  ties",
+    )
+    assert str(decision) == english
     start("03_attention", lang="zh")
-    assert str(decision) == "2.1c: 成立\n  yes  grows\n   no  ties"
+    assert str(decision) == chinese
     start("03_attention")
+    assert str(decide("2.1c", {"grows": False})) == "2.1c: does not hold here\n   no  grows"
+    older = english.replace("  limits:\n", "")  # as stored before limits had a heading
+    assert in_chinese(older) == chinese.replace("  局限：\n", "")
     stored = decision._repr_mimebundle_()
     assert stored["application/vnd.llmguide.verdict+json"] == {"claim": "2.1c", "verdict": "holds"}
 

@@ -1,6 +1,7 @@
 """Chapter 03's recall experiment: the task is what the lesson says, and the record is of the lesson's own cells."""
 
 import importlib.util
+import json
 from itertools import product
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def test_attention_learns_to_recall(lesson):
 def test_the_record_is_whole_and_belongs_to_this_benchmark(recall, lesson):
     record = recorded("recall")
     assert record["command"] == "python benchmarks/recall.py" and record["distances"] == list(recall.DISTANCES)
+    assert record["cells"] == recall.cells_hash()
     runs = record["runs"]
     assert {run["parameters"] for run in runs} == {lesson["size_of"](lesson["Recall"](kind)) for kind in recall.KINDS}
     for kind, notes in product(recall.KINDS, recall.NOTES):
@@ -83,3 +85,28 @@ def test_the_record_is_whole_and_belongs_to_this_benchmark(recall, lesson):
         assert set(trials) == set(recall.RATES) and len(mine) == len(recall.RATES) + len(recall.SEEDS)
         assert [trials[rate] for rate in chosen] == [max(trials.values())]
         assert all(len(run["loss"]) == lesson["STEPS"] // recall.EVERY for run in mine)
+    for (kind, notes), longer in recall.LONGER.items():
+        seeds = {run["seed"] for run in runs if (run["kind"], run["notes"], run["longer"]) == (kind, notes, longer)}
+        assert seeds == set(recall.SEEDS)
+
+
+def test_runs_of_other_cells_are_not_reused(recall, tmp_path, monkeypatch):
+    monkeypatch.setattr(recall, "STATE", tmp_path / "recall.json")
+    assert recall.earlier_runs() == []
+    recall.STATE.write_text(json.dumps({"cells": recall.cells_hash(), "runs": [{"kind": "none"}]}), encoding="utf-8")
+    assert recall.earlier_runs() == [{"kind": "none"}]
+    changed = {name: code + "\nSTEPS = 1" for name, code in recall.cells().items()}
+    monkeypatch.setattr(recall, "cells", lambda: changed)
+    assert recall.earlier_runs() == []
+
+
+def test_a_comment_changes_no_hash(recall, monkeypatch):
+    before, commented = recall.cells_hash(), {name: code + "\n# why" for name, code in recall.cells().items()}
+    monkeypatch.setattr(recall, "cells", lambda: commented)
+    assert recall.cells_hash() == before
+
+
+def test_a_training_that_was_cut_off_is_refused(recall, lesson):
+    cut = lesson | {"learn_recall": lambda *_: (None, [1.0] * 3)}
+    with pytest.raises(RuntimeError, match="GRU with 4 notes took 3 of 800 steps"):
+        recall.one(cut, "GRU", 4, 0.01, seed=1)

@@ -18,7 +18,7 @@ import torch
 # %% [markdown] lang="zh" of="11bfa988"
 # ## 1. 手算一个查询
 #
-# 一个查询，三个键，宽度 $d_k = 4$，每个键的值是一个数：
+# 一个查询，三个键，维度 $d_k = 4$，每个键的值是一个数：
 #
 # $$q = (1, 1, 1, 1)$$
 #
@@ -109,7 +109,7 @@ def attend(query, key, value, mask=None):
 # - 结果是 $(B, T, D)$，各个头并排放在一起。
 # %% exercise="heads" answer="multi_head"
 def split(x, num_heads):
-    """(B, T, D) -> (B, H, T, K)"""
+    """(B, T, D) -> (B, H, T, d_k)"""
     batch, length, width = x.shape
     # BEGIN SOLUTION
     return x.reshape(batch, length, num_heads, width // num_heads).transpose(1, 2)
@@ -128,17 +128,17 @@ def multi_head(x, w_q, w_k, w_v, num_heads, mask):
     # BEGIN STUB
     # scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     # END STUB
-    output = scores.softmax(dim=-1) @ value  # (B, H, T, K)
+    output = scores.softmax(dim=-1) @ value  # (B, H, T, d_k)
     return output.transpose(1, 2).flatten(2)  # (B, T, D)
 # %% [markdown] lang="en" role="hints"
 # 1. Try `split` on `torch.arange(12).reshape(1, 3, 4)` with two heads. Which numbers should head 0 get of the first word?
 # 2. `scores` has the axes (B, H, T, S), `mask` has (B, T, S). Broadcasting aligns axes from the right: what does the
 #    first axis of the mask meet, and why does that raise no error when $B = H$?
-# 3. `reshape` to (B, T, H, K) first, then `transpose(1, 2)`. And the mask needs an axis for the heads: `mask[:, None]`.
-# %% [markdown] lang="zh" of="06429d9a"
+# 3. `reshape` to (B, T, H, d_k) first, then `transpose(1, 2)`. And the mask needs an axis for the heads: `mask[:, None]`.
+# %% [markdown] lang="zh" of="fa9e6376"
 # 1. 对 `torch.arange(12).reshape(1, 3, 4)` 用两个头试一下 `split`。第 0 个头应当拿到第一个词的哪几个数？
 # 2. `scores` 的轴是 (B, H, T, S)，`mask` 的轴是 (B, T, S)。广播从右边对齐：掩码的第一个轴会对上谁？为什么 $B = H$ 时不报错？
-# 3. 先 `reshape` 成 (B, T, H, K)，再 `transpose(1, 2)`。掩码还缺一个头的轴：`mask[:, None]`。
+# 3. 先 `reshape` 成 (B, T, H, d_k)，再 `transpose(1, 2)`。掩码还缺一个头的轴：`mask[:, None]`。
 # %% [markdown] lang="en" role="exercise" exercise="measure" difficulty=2 minutes=15 points=2
 # ## 4. Measure what the scale is for
 #
@@ -197,9 +197,9 @@ measured = [
 # - `query` is $(B, H, T, d_k)$, `key` is $(B, G, S, d_k)$, `value` is $(B, G, S, d_v)$; $H$ is a multiple of $G$;
 # - neighbouring heads share a group; query $t$ may see its own position and those before it.
 # %% [markdown] lang="zh" of="d46cdb05"
-# ## 5. 分组查询里的两处错误
+# ## 5. 分组查询注意力里的两处错误
 #
-# 下面是带分组查询的因果注意力，用在逐词生成文本的时候：查询是 $S$ 个位置中*最后*的 $T$ 个。
+# 下面是因果的分组查询注意力，用在逐词生成文本的时候：查询是 $S$ 个位置中*最后*的 $T$ 个。
 # 组数等于头数、并且 $T = S$ 时，这个函数是对的。有**两**行出了错，请找出来改正；不要用 PyTorch 或本书的库里现成的注意力。
 #
 # - `query` 的形状是 $(B, H, T, d_k)$，`key` 是 $(B, G, S, d_k)$，`value` 是 $(B, G, S, d_v)$，$H$ 是 $G$ 的倍数；
@@ -230,59 +230,68 @@ def grouped(query, key, value):
 # 1. 四个头、两组：每个头读的是哪一组？对 `torch.arange(2)` 试试 `repeat`。
 # 2. 一个查询、五个键：把掩码打印出来。最新的词可以看哪些键？
 # 3. `repeat_interleave(repeats, dim=1)` 会先把每一项重复完，再轮到下一项。`tril(k)` 把三角形向右移 $k$ 列。
-# %% [markdown] lang="en" role="exercise" exercise="rotary" difficulty=2 minutes=15 points=3
-# ## 6. Write rotary positions
+# %% [markdown] lang="en" role="exercise" exercise="rotary" difficulty=2 minutes=20 points=3
+# ## 6. Rotary positions as GPT-J has them
 #
-# Complete `rotate(x, positions, theta)`, which turns every vector by its position and returns a tensor like `x`.
+# GPT-J pairs *neighbours*, and it turns only the first numbers of each head; the others carry no position at all. Complete
+# `rotate(x, positions, turned, theta)`, which returns a tensor of the shape of `x`.
 #
-# - `x` is $(\dots, T, d_k)$, $d_k$ even; `positions` holds the $T$ positions, which need not begin at 0 nor be all different;
-# - number $i$ and number $i + d_k/2$ are a pair, turned by the angle $t\,\theta^{-2i/d_k}$;
+# - `x` is $(\dots, T, d_k)$; `positions` holds the $T$ positions, which need not begin at 0 nor be all different;
+# - `turned` is even and at most $d_k$: the first `turned` numbers are turned, the others stay as they are. With $n$ for `turned` and
+#   $i = 0, \dots, n/2 - 1$, the numbers $2i$ and $2i + 1$ (counted from 0) are a pair, turned by the angle $t\,\theta^{-2i/n}$;
 # - turned by $\alpha$, the pair $(a, b)$ becomes $(a \cos\alpha - b \sin\alpha,\; b \cos\alpha + a \sin\alpha)$;
 # - do not use the library's `Rotary`.
-# %% [markdown] lang="zh" of="bd6a8786"
-# ## 6. 写出旋转位置编码
+# %% [markdown] lang="zh" of="d04252a6"
+# ## 6. GPT-J 的旋转位置编码
 #
-# 完成 `rotate(x, positions, theta)`：把每个向量按它的位置转动，返回与 `x` 形状相同的张量。
+# GPT-J 把*相邻的*两个数配成一对，而且每个头只转动最前面的一部分数，其余的数不带位置信息。
+# 完成 `rotate(x, positions, turned, theta)`，返回的张量形状与 `x` 相同。
 #
-# - `x` 的形状是 $(\dots, T, d_k)$，$d_k$ 是偶数；`positions` 是 $T$ 个位置，不一定从 0 开始，也可能有重复；
-# - 第 $i$ 个数和第 $i + d_k/2$ 个数是一对，转动的角度是 $t\,\theta^{-2i/d_k}$；
+# - `x` 的形状是 $(\dots, T, d_k)$；`positions` 是 $T$ 个位置，不一定从 0 开始，也可能有重复；
+# - `turned` 是偶数，不超过 $d_k$：前 `turned` 个数要转动，其余的保持不变。把 `turned` 记作 $n$，设 $i = 0, \dots, n/2 - 1$：
+#   编号为 $2i$ 和 $2i + 1$ 的两个数是一对（编号从 0 开始），转动的角度是 $t\,\theta^{-2i/n}$；
 # - 转过 $\alpha$ 之后，$(a, b)$ 变成 $(a \cos\alpha - b \sin\alpha,\; b \cos\alpha + a \sin\alpha)$；
 # - 不要用本书的库里的 `Rotary`。
 # %% exercise="rotary" answer="rotate"
-def rotate(x, positions, theta=10_000.0):
+def rotate(x, positions, turned, theta=10_000.0):
     # BEGIN SOLUTION
-    frequencies = theta ** -(torch.arange(0, x.shape[-1], 2, dtype=torch.float64) / x.shape[-1])
-    angles = positions[:, None] * frequencies  # (T, d_k / 2)
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], dim=-1)
+    frequencies = theta ** -(torch.arange(0, turned, 2, dtype=torch.float64) / turned)
+    angles = positions[:, None] * frequencies  # (T, turned / 2)
+    a, b = x[..., :turned:2], x[..., 1:turned:2]
+    pairs = [a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()]
+    return torch.cat([torch.stack(pairs, dim=-1).flatten(-2), x[..., turned:]], dim=-1)
     # END SOLUTION
 # %% [markdown] lang="en" role="hints"
 # 1. How many angles are there in all? One for each position and each pair: which shape is that?
-# 2. `torch.arange(0, d_k, 2) / d_k` are the exponents. `positions[:, None] * frequencies` gives the angles $(T, d_k/2)$.
-# 3. `a, b = x.chunk(2, dim=-1)` cuts the vectors in halves; join the two turned halves with `torch.cat(..., dim=-1)`.
-# %% [markdown] lang="zh" of="4c8467d6"
-# 1. 一共有多少个角度？每个位置、每一对各一个：它们排成什么形状？
-# 2. `torch.arange(0, d_k, 2) / d_k` 就是那些指数。`positions[:, None] * frequencies` 得到角度，形状是 $(T, d_k/2)$。
-# 3. `a, b = x.chunk(2, dim=-1)` 把向量切成前后两半；两半各自转动之后，用 `torch.cat(..., dim=-1)` 拼起来。
+# 2. `x[..., 0:turned:2]` are the first numbers of all pairs. Which slice are the second ones? After turning, they must take turns
+#    again: what does `torch.stack(..., dim=-1)` make of two tensors, and what does `flatten(-2)` make of that?
+# 3. The frequencies are `theta ** -(torch.arange(0, turned, 2) / turned)`, the angles `positions[:, None] * frequencies`. At the end
+#    `torch.cat` joins the turned numbers and `x[..., turned:]`.
+# %% [markdown] lang="zh" of="c31b5cbd"
+# 1. 一共有多少个角度？每个位置、每个数对各一个：它们排成什么形状？
+# 2. `x[..., 0:turned:2]` 是各个数对的第一个数，第二个数用什么切片？转动之后，它们还要重新交错排好：
+#    `torch.stack(..., dim=-1)` 把两个张量变成什么？再做 `flatten(-2)` 呢？
+# 3. 频率是 `theta ** -(torch.arange(0, turned, 2) / turned)`，角度是 `positions[:, None] * frequencies`。
+#    最后用 `torch.cat` 把转动过的数和 `x[..., turned:]` 拼起来。
 # %% [markdown] lang="en" role="exercise" exercise="cost" difficulty=1 minutes=10 points=1
 # ## 7. What attention costs, by hand
 #
 # A model like Llama 3 8B: $L = 32$ layers, width $D = 4096$, $H = 32$ query heads and $G = 8$ key-value heads of width $d_k = 128$, numbers
 # of 2 bytes. One GiB is $2^{30}$ bytes. For one text of $8192$ words:
 #
-# 1. How many GiB does the cache of keys and values take, all layers together?
+# 1. How many GiB does the **KV cache** take, all layers together?
 # 2. How many GiB do the weights $T \times S$ of all heads of *one* layer take, if they are written out, with $T = S = 8192$?
-# 3. And for a model *without* groups ($G = H$): at which length $T$ do the two products $QK^\top$ and $WV$ need as many multiplications
+# 3. And for a model *without* groups ($G = H$): at which length $T$ do the two products $QK^\top$ and $WV$ ($W$: the weights) need as many multiplications
 #    as the four projections?
-# %% [markdown] lang="zh" of="14d0c623"
+# %% [markdown] lang="zh" of="d2e3b917"
 # ## 7. 手算注意力的代价
 #
-# 一个类似 Llama 3 8B 的模型：$L = 32$ 层，宽度 $D = 4096$，$H = 32$ 个查询头，$G = 8$ 个键值头，头的维度 $d_k = 128$，每个数占 2 字节。
+# 一个类似 Llama 3 8B 的模型：$L = 32$ 层，模型宽度 $D = 4096$，$H = 32$ 个查询头，$G = 8$ 个键值头，头的维度 $d_k = 128$，每个数占 2 字节。
 # 1 GiB 是 $2^{30}$ 字节。对一段 $8192$ 个词的文本：
 #
-# 1. 所有层的键和值缓存一共占多少 GiB？
+# 1. 所有层的 **KV 缓存**一共占多少 GiB？
 # 2. 如果把*一层*里所有头的 $T \times S$ 权重都写出来，$T = S = 8192$，要占多少 GiB？
-# 3. 再看*不*分组的模型（$G = H$）：长度 $T$ 是多少时，$QK^\top$ 和 $WV$ 两个乘积的乘法次数与四个投影一样多？
+# 3. 再看*不*分组的模型（$G = H$）：长度 $T$ 是多少时，$QK^\top$ 和 $WV$（$W$ 是注意力权重）两个乘积的乘法次数与四个投影一样多？
 # %% exercise="cost" answer="costs"
 costs = [
     # BEGIN SOLUTION
@@ -303,7 +312,7 @@ costs = [
 # %% [markdown] lang="zh" of="a4dd85b7"
 # 1. 这里的数都是二的幂：$8192 = 2^{13}$。不用相乘，把指数加起来就行。
 # 2. 缓存里有键*和*值，每层都有，但只算键值头；权重则是每个查询头都有。
-# 3. 一个投影要 $T D^2$ 次，注意力的一个乘积要 $T^2 D$ 次。让四个前者等于两个后者。
+# 3. 一个投影要 $T D^2$ 次，注意力的一个乘积要 $T^2 D$ 次。令前者的四倍等于后者的两倍。
 # %% [markdown] lang="en" role="exercise" exercise="backward" difficulty=3 minutes=20 points=2
 # ## 8. Back through softmax
 #

@@ -363,8 +363,8 @@ DEBUG = Exercise(
                 "zh": "拆分时把位置和头混在了一起：只用 reshape，切开的是文本，不是向量。",
             },
             {
-                "en": "First (B, T, H, K), which cuts each vector, then transpose to (B, H, T, K).",
-                "zh": "先变成 (B, T, H, K)，切开每个向量，再转置成 (B, H, T, K)。",
+                "en": "First (B, T, H, d_k), which cuts each vector, then transpose to (B, H, T, d_k).",
+                "zh": "先变成 (B, T, H, d_k)，切开每个向量，再转置成 (B, H, T, d_k)。",
             },
             "https://github.com/649453932/Chinese-Text-Classification-Pytorch/issues/53",
         ),
@@ -373,8 +373,8 @@ DEBUG = Exercise(
             _heads(merge=_view_merge),
             {"en": "The merge mixes positions and heads.", "zh": "合并时把位置和头混在了一起。"},
             {
-                "en": "Transpose back to (B, T, H, K) before joining the last two axes.",
-                "zh": "先转置回 (B, T, H, K)，再合并最后两个轴。",
+                "en": "Transpose back to (B, T, H, d_k) before joining the last two axes.",
+                "zh": "先转置回 (B, T, H, d_k)，再合并最后两个轴。",
             },
             "https://github.com/jsbaan/transformer-from-scratch/pull/6",
         ),
@@ -396,7 +396,7 @@ DEBUG = Exercise(
             _heads(scale=lambda x: x.shape[-1] ** -0.5),
             {
                 "en": "The scores are scaled by d_model, not by the width of a head.",
-                "zh": "缩放用的是 d_model，而不是每个头的宽度。",
+                "zh": "缩放用的是 d_model，而不是每个头的维度 d_k。",
             },
             {"en": "d_k is the last size of query after the split.", "zh": "d_k 是拆分之后 query 的最后一维。"},
             "https://github.com/aladdinpersson/Machine-Learning-Collection/issues/65",
@@ -405,10 +405,10 @@ DEBUG = Exercise(
             "every other number",
             _heads(split=lambda x, heads: x.unflatten(-1, (-1, heads)).movedim(-1, 1)),
             {
-                "en": "Head 0 gets every H-th number of a vector, not its first K numbers.",
-                "zh": "第 0 个头拿到的是向量里每隔 H 个的数，而不是前 K 个。",
+                "en": "Head 0 gets every H-th number of a vector, not its first d_k numbers.",
+                "zh": "第 0 个头拿到的是向量里每隔 H 个的数，而不是前 d_k 个。",
             },
-            {"en": "(H, K), not (K, H): which comes first?", "zh": "是 (H, K) 还是 (K, H)？哪个在前？"},
+            {"en": "(H, d_k), not (d_k, H): which comes first?", "zh": "是 (H, d_k) 还是 (d_k, H)？哪个在前？"},
             READER,
         ),
         Misconception(

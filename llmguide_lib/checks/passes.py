@@ -10,6 +10,7 @@ from .inputs import draw
 from .registry import Case, Exercise, Misconception, entry
 
 READER = "a reader of this chapter, November 2026"
+WRITER = "the writer of this chapter, November 2026"
 
 # -- 7. what it costs, by hand ----------------------------------------------------------------------------------------
 
@@ -34,6 +35,27 @@ COST = Exercise(
             },
             {"en": "Only 8 heads have keys and values.", "zh": "只有 8 个头有键和值。"},
             "https://github.com/hahnyuan/LLM-Viewer/issues/12",
+        ),
+        Misconception(
+            "gigabytes instead of GiB",
+            [1.0737, 4.295, 8192.0],
+            {"en": "These are GB, of 10^9 bytes.", "zh": "这是以 10^9 字节为单位的 GB。"},
+            {"en": "One GiB is 2^30 bytes.", "zh": "1 GiB 是 2^30 字节。"},
+            WRITER,
+        ),
+        Misconception(
+            "bytes",
+            [2.0**30, 2.0**32, 8192.0],
+            {"en": "These are bytes, not GiB.", "zh": "这是字节数，不是 GiB。"},
+            {"en": "Divide by 2^30.", "zh": "再除以 2^30。"},
+            WRITER,
+        ),
+        Misconception(
+            "four bytes a number",
+            [2.0, 8.0, 8192.0],
+            {"en": "Four bytes are counted for each number.", "zh": "每个数按 4 字节算了。"},
+            {"en": "Numbers of this model take 2 bytes each.", "zh": "这个模型的每个数占 2 字节。"},
+            WRITER,
         ),
         Misconception(
             "keys without values",
@@ -157,7 +179,7 @@ BACKWARD = Exercise(
             _arrived(lambda weights, moved: moved),
             {
                 "en": "This is the gradient of the weights, before softmax.",
-                "zh": "这是权重的梯度，还没有经过 softmax。",
+                "zh": "这是损失对权重的梯度，还没有经过 softmax。",
             },
             {"en": "How do the weights move when a score moves?", "zh": "分数动一动，权重会怎样变？"},
             READER,
@@ -167,11 +189,11 @@ BACKWARD = Exercise(
             _arrived(lambda weights, moved: weights * (1 - weights) * moved),
             {
                 "en": "Only w(1 - w) is used: a score also moves the weights of the other keys.",
-                "zh": "只用了 w(1 - w)：一个分数也会改变其他键的权重。",
+                "zh": "只用了 w(1 - w)：改动一个分数，其他键的权重也会变。",
             },
             {
                 "en": "Off the diagonal the Jacobian is -w_i w_j. Sum over all i.",
-                "zh": "对角线以外，雅可比矩阵是 -w_i w_j。对所有的 i 求和。",
+                "zh": "对角线以外，雅可比矩阵的元素是 -w_i w_j。对所有的 i 求和。",
             },
             "https://github.com/deeplearning4j/libnd4j/issues/440",
         ),
@@ -204,8 +226,8 @@ BACKWARD = Exercise(
             _arrived(lambda weights, moved: -_softmax_step(weights, moved)),
             {"en": "The sign is wrong.", "zh": "符号反了。"},
             {
-                "en": "If a key's value moves the output the right way, its score must rise.",
-                "zh": "如果某个键的值能让输出往对的方向动，它的分数就应当升高。",
+                "en": "Where more weight on a key would raise the loss, the gradient of its score is positive.",
+                "zh": "如果多看某个键会让损失变大，它的分数的梯度就应当是正的。",
             },
             "https://github.com/mantasu/cs231n/issues/10",
         ),

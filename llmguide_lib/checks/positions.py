@@ -11,6 +11,7 @@ from .inputs import LOWEST, draw
 from .registry import Case, Exercise, Misconception
 
 READER = "a reader of this chapter, November 2026"
+WRITER = "the writer of this chapter, November 2026"
 FORBIDDEN = (
     "torch.nn.functional.scaled_dot_product_attention",
     "llmguide_lib.attention.attention",
@@ -92,7 +93,7 @@ GROUPS = Exercise(
                 "en": "Neighbours share a group: 0, 0, 1, 1. Which function repeats each entry before the next?",
                 "zh": "相邻的头共用一组：0、0、1、1。哪个函数会先把每一项重复完，再轮到下一项？",
             },
-            "https://github.com/onnx/onnx/pull/7274",
+            "https://github.com/apple/axlearn/pull/842",
         ),
         Misconception(
             "keys and values of different groups",
@@ -102,7 +103,7 @@ GROUPS = Exercise(
                 "zh": "键由相邻的头共用，值却是轮流分配的：一个头用一组来算权重，取的却是另一组的值。",
             },
             {"en": "Keys and values are repeated in the same way.", "zh": "键和值要用同一种方式重复。"},
-            "https://github.com/apple/axlearn/pull/842",
+            WRITER,
         ),
         Misconception(
             "one group for all",
@@ -132,33 +133,35 @@ GROUPS = Exercise(
                 "en": "The queries are the last T of the S positions. By how much must the triangle be shifted?",
                 "zh": "查询是 S 个位置中的最后 T 个。三角形要移动多少？",
             },
-            "https://github.com/pytorch/pytorch/issues/108108",
+            "https://github.com/pytorch/pytorch/issues/144858",
         ),
         Misconception(
             "no mask",
             _grouped(may=lambda queries, keys: torch.ones(queries, keys, dtype=torch.bool)),
-            {"en": "The future is visible.", "zh": "后面的词没有遮住。"},
+            {"en": "The future is visible.", "zh": "没有遮住后面的词。"},
             {"en": "Shift the triangle, do not remove it.", "zh": "三角形要移动，而不是去掉。"},
-            "https://github.com/pytorch/pytorch/issues/144858",
+            WRITER,
         ),
     ),
 )
 
-# -- 6. implement: rotary positions -----------------------------------------------------------------------------------
+# -- 6. implement: rotary positions as GPT-J has them -----------------------------------------------------------------
 
 
 def _rotary(
-    exponents: Callable[[int], Tensor] | None = None, signs: tuple[float, float] = (-1.0, 1.0), neighbours: bool = False
+    exponents: Callable[[int], Tensor] | None = None, signs: tuple[float, float] = (-1.0, 1.0), halves: bool = False
 ) -> Callable[..., Tensor]:
     """A rotation in which the frequencies, the signs of the two sines or the pairs may be wrong."""
 
-    def rotate(x: Tensor, positions: Tensor, theta: float | int = 10_000.0) -> Tensor:
-        powers = (exponents or _exponents)(x.shape[-1])
-        angles = positions.double()[:, None] * float(theta) ** -powers  # (T, K / 2)
+    def rotate(x: Tensor, positions: Tensor, turned: int, theta: float | int = 10_000.0) -> Tensor:
+        powers = (exponents or _exponents)(turned)
+        angles = positions.double()[:, None] * float(theta) ** -powers  # (T, turned / 2)
         cos, sin = angles.cos(), angles.sin()
-        a, b = (x[..., ::2], x[..., 1::2]) if neighbours else x.chunk(2, dim=-1)
-        turned = (a * cos + signs[0] * b * sin, b * cos + signs[1] * a * sin)
-        return torch.stack(turned, dim=-1).flatten(-2) if neighbours else torch.cat(turned, dim=-1)
+        first, rest = x[..., :turned], x[..., turned:]
+        a, b = first.chunk(2, dim=-1) if halves else (first[..., ::2], first[..., 1::2])
+        pair = (a * cos + signs[0] * b * sin, b * cos + signs[1] * a * sin)
+        first = torch.cat(pair, dim=-1) if halves else torch.stack(pair, dim=-1).flatten(-2)
+        return torch.cat([first, rest], dim=-1)
 
     return rotate
 
@@ -167,21 +170,35 @@ def _exponents(width: int) -> Tensor:
     return torch.arange(0, width, 2).double() / width
 
 
-def _from_zero(x: Tensor, positions: Tensor, theta: float | int = 10_000.0) -> Tensor:
-    return _rotary()(x, torch.arange(x.shape[-2]), theta)
+def _from_zero(x: Tensor, positions: Tensor, turned: int, theta: float | int = 10_000.0) -> Tensor:
+    return _rotary()(x, torch.arange(x.shape[-2]), turned, theta)
 
 
-def _added(x: Tensor, positions: Tensor, theta: float | int = 10_000.0) -> Tensor:
-    angles = positions.double()[:, None] * float(theta) ** -_exponents(x.shape[-1])
-    return x + torch.cat([angles.sin(), angles.cos()], dim=-1)
+def _added(x: Tensor, positions: Tensor, turned: int, theta: float | int = 10_000.0) -> Tensor:
+    angles = positions.double()[:, None] * float(theta) ** -_exponents(turned)
+    added = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+    return torch.cat([x[..., :turned] + added, x[..., turned:]], dim=-1)
 
 
-def _fixed_base(x: Tensor, positions: Tensor, theta: float | int = 10_000.0) -> Tensor:
-    return _rotary()(x, positions)
+def _fixed_base(x: Tensor, positions: Tensor, turned: int, theta: float | int = 10_000.0) -> Tensor:
+    return _rotary()(x, positions, turned)
+
+
+def _all_turned(x: Tensor, positions: Tensor, turned: int, theta: float | int = 10_000.0) -> Tensor:
+    return _rotary()(x, positions, x.shape[-1], theta)
+
+
+def _clocks_of_the_head(x: Tensor, positions: Tensor, turned: int, theta: float | int = 10_000.0) -> Tensor:
+    return _rotary(exponents=lambda width: _exponents(x.shape[-1])[: width // 2])(x, positions, turned, theta)
+
+
+def _last_turned(x: Tensor, positions: Tensor, turned: int, theta: float | int = 10_000.0) -> Tensor:
+    kept = x.shape[-1] - turned
+    return torch.cat([x[..., :kept], _rotary()(x[..., kept:], positions, turned, theta)], dim=-1)
 
 
 def _turn_by_hand() -> tuple:
-    return torch.tensor([[1.0, 10.0, 0.0, 0.0]], dtype=torch.float64), torch.tensor([2]), 100.0
+    return torch.tensor([[1.0, 0.0, 10.0, 0.0, 5.0, 7.0]], dtype=torch.float64), torch.tensor([2]), 4, 100.0
 
 
 ROTARY = Exercise(
@@ -195,37 +212,73 @@ ROTARY = Exercise(
         Case(
             "general",
             {"en": "Five positions", "zh": "五个位置时"},
-            lambda: (draw(5, 8, seed=1), torch.arange(5), 10_000.0),
+            lambda: (draw(5, 8, seed=1), torch.arange(5), 6, 10_000.0),
         ),
         Case(
             "general",
             {"en": "Texts and heads, another base", "zh": "多段文本、多个头、换一个底数时"},
-            lambda: (draw(2, 3, 4, 6, seed=2), torch.arange(4), 500.0),
+            lambda: (draw(2, 3, 4, 10, seed=2), torch.arange(4), 4, 500.0),
         ),
         Case(
             "edge",
-            {"en": "With words that continue a text", "zh": "接着前文继续时"},
-            lambda: (draw(2, 3, 4, seed=3), torch.tensor([40, 41, 42]), 100.0),
+            {"en": "All numbers turned, words that continue a text", "zh": "全部转动、接着前文继续时"},
+            lambda: (draw(2, 3, 4, seed=3), torch.tensor([40, 41, 42]), 4, 100.0),
         ),
         Case(
             "edge",
             {"en": "With positions that repeat", "zh": "位置有重复时"},
-            lambda: (draw(4, 4, seed=4), torch.tensor([0, 0, 0, 1]), 100.0),
+            lambda: (draw(4, 6, seed=4), torch.tensor([0, 0, 0, 1]), 4, 100.0),
         ),
     ),
     misconceptions=(
         Misconception(
-            "neighbours paired",
-            _rotary(neighbours=True),
+            "halves paired",
+            _rotary(halves=True),
             {
-                "en": "Neighbours are paired, 2i with 2i + 1, as in the paper; here i goes with i + K/2.",
-                "zh": "配对的是相邻的数，2i 配 2i + 1，那是论文里的做法；这里是 i 配 i + K/2。",
+                "en": "The two halves are paired, as in the lesson; here neighbours are, 2i with 2i + 1.",
+                "zh": "配对的是前后两半，那是课文里的做法；这里是相邻的两个数一对，2i 配 2i + 1。",
             },
             {
-                "en": "Both are in use, and weights made for one are wrong for the other. Cut x in two halves.",
-                "zh": "两种做法都有人用，但为一种训练的权重不能用于另一种。把 x 切成前后两半。",
+                "en": "Both are in use, and weights made for one are wrong for the other. Take every other number.",
+                "zh": "两种做法都有人用，但为一种训练的权重不能直接用于另一种。每隔一个数取一个。",
             },
             "https://github.com/huggingface/transformers/issues/25199",
+        ),
+        Misconception(
+            "everything turned",
+            _all_turned,
+            {
+                "en": "All numbers of the vector are turned; `turned` is not used.",
+                "zh": "整个向量都转动了，没有用 `turned`。",
+            },
+            {
+                "en": "Only the first `turned` numbers have clocks; the others stay as they are.",
+                "zh": "只有前 `turned` 个数才有钟，其余的保持不变。",
+            },
+            WRITER,
+        ),
+        Misconception(
+            "clocks of the whole head",
+            _clocks_of_the_head,
+            {
+                "en": "The exponents are divided by d_k; they count among the numbers that are turned.",
+                "zh": "指数除以了 d_k，应当除以要转动的数的个数。",
+            },
+            {"en": "The exponents are 2i / turned, from 0 to almost 1.", "zh": "指数是 2i / turned，从 0 到将近 1。"},
+            WRITER,
+        ),
+        Misconception(
+            "the last ones turned",
+            _last_turned,
+            {
+                "en": "The last `turned` numbers are turned, not the first.",
+                "zh": "转动的是最后 `turned` 个数，不是前面的。",
+            },
+            {
+                "en": "x[..., :turned] turns, x[..., turned:] stays.",
+                "zh": "x[..., :turned] 转动，x[..., turned:] 不动。",
+            },
+            WRITER,
         ),
         Misconception(
             "turned backwards",
@@ -246,34 +299,34 @@ ROTARY = Exercise(
             },
             {
                 "en": "One of the two has a minus sign. Compare norms before and after.",
-                "zh": "其中一个应当是减。比较前后的长度。",
+                "zh": "其中一个应当是减。比较转动前后向量的长度。",
             },
             READER,
         ),
         Misconception(
-            "frequencies of the whole width",
+            "half of the exponents",
             _rotary(exponents=lambda width: torch.arange(width // 2).double() / width),
             {
-                "en": "The exponents go up to a half only: i / K instead of 2i / K.",
-                "zh": "指数只到二分之一：用了 i / K，应当是 2i / K。",
+                "en": "The exponents go up to a half only: i / turned instead of 2i / turned.",
+                "zh": "指数只到二分之一：用了 i / turned，应当是 2i / turned。",
             },
             {
-                "en": "There are K/2 pairs, and the exponents run from 0 to almost 1.",
-                "zh": "一共 K/2 对，指数从 0 到将近 1。",
+                "en": "There are turned / 2 pairs, and the exponents run from 0 to almost 1.",
+                "zh": "一共 turned / 2 个数对，指数从 0 到将近 1。",
             },
             "https://github.com/rasbt/LLMs-from-scratch/issues/410",
         ),
         Misconception(
             "pairs counted from one",
             _rotary(exponents=lambda width: (torch.arange(0, width, 2).double() + 2) / width),
-            {"en": "The fastest pair is missing: its exponent is 0.", "zh": "少了最快的一对：它的指数是 0。"},
-            {"en": "i runs from 0 to K/2 - 1.", "zh": "i 从 0 数到 K/2 - 1。"},
+            {"en": "The fastest pair is missing: its exponent is 0.", "zh": "少了转得最快的数对，它的指数是 0。"},
+            {"en": "i runs from 0 to turned / 2 - 1.", "zh": "i 从 0 数到 turned / 2 - 1。"},
             "https://github.com/stanford-cs336/assignment1-basics/issues/22",
         ),
         Misconception(
             "exponent without its minus sign",
             _rotary(exponents=lambda width: -_exponents(width)),
-            {"en": "Later pairs turn faster instead of slower.", "zh": "越靠后的对应当转得越慢，这里却越来越快。"},
+            {"en": "Later pairs turn faster instead of slower.", "zh": "越靠后的数对应该转得越慢，这里却越转越快。"},
             {"en": "The base is raised to a negative power.", "zh": "底数的指数是负的。"},
             "https://github.com/xlite-dev/LeetCUDA/issues/289",
         ),
@@ -292,7 +345,7 @@ ROTARY = Exercise(
             _added,
             {
                 "en": "Sines and cosines are added, as sinusoidal positions are; rotary ones turn.",
-                "zh": "正弦和余弦是加上去的，那是正弦位置编码；旋转位置编码是旋转。",
+                "zh": "正弦和余弦是加上去的，那是正弦位置编码；旋转位置编码不相加，要转动向量。",
             },
             {"en": "Position 0 must leave every vector as it is.", "zh": "位置 0 应当让每个向量保持不变。"},
             READER,

@@ -21,7 +21,7 @@ const TEXTS = {
   reset: { en: "Reset", zh: "复原" },
   clocks: {
     en: "One clock for each pair of numbers, from fast to slow: query at {0} (orange), key at {1} (blue)",
-    zh: "每一对数是一个钟，从快到慢：查询在 {0}（橙色），键在 {1}（蓝色）",
+    zh: "每个数对是一个钟，从快到慢：查询在 {0}（橙色），键在 {1}（蓝色）",
   },
   plot: {
     en: "Dot product over the distance; now: distance {0}, product {1}",
@@ -29,8 +29,8 @@ const TEXTS = {
   },
   distance: { en: "distance (query − key)", zh: "距离（查询 − 键）" },
   table: { en: "Angles in degrees", zh: "角度（度）" },
-  pair: { en: "pair", zh: "对" },
-  wave: { en: "positions per turn", zh: "转一圈的位置数" },
+  pair: { en: "pair", zh: "数对" },
+  wave: { en: "positions per turn", zh: "转一圈要几个位置" },
   at_query: { en: "query", zh: "查询" },
   at_key: { en: "key", zh: "键" },
   vector: { en: "numbers at the query", zh: "查询处的两个数" },

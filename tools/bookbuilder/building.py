@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 
 from llmguide_lib.notebook.verdicts import MIME as VERDICT
-from llmguide_lib.notebook.verdicts import VERDICTS
+from llmguide_lib.notebook.verdicts import in_chinese
 
 from .execute import PNG, STATE, code_cells, execute
 from .manifest import KINDS, LANGUAGES, BookError, Chapter, Manifest
@@ -61,8 +61,7 @@ def finish(notebook: nbformat.NotebookNode, english: nbformat.NotebookNode, sour
             if PNG in output.get("data", {}):
                 output.metadata[PNG] = {"alt": alternatives.get(cell.id, "")}
             if VERDICT in output.get("data", {}) and lang == "zh":
-                english = output.data[VERDICT]["verdict"]
-                output.data["text/plain"] = output.data["text/plain"].replace(english, VERDICTS[english], 1)
+                output.data["text/plain"] = in_chinese(output.data["text/plain"])
     for model in widget_states(notebook).values():
         if "lang" in model["state"]:
             model["state"]["lang"] = lang
