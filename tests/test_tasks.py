@@ -80,7 +80,7 @@ def corpus_of(monkeypatch, **texts):
         for split, own in texts.items()
     }
     for name in ("documentation", "records"):
-        monkeypatch.setattr(tasks, name, lambda split, libraries: rows[split])
+        monkeypatch.setattr(views, name, lambda split, libraries: rows[split])
 
 
 # Records
@@ -366,7 +366,7 @@ def test_no_example_resembles_one_of_an_earlier_split(task, parts, record_testsu
 
 @pytest.mark.parametrize("task", [which_library, consecutive_sentences], ids=lambda task: task.__name__)
 def test_a_task_is_the_same_every_time(task, parts, monkeypatch):
-    monkeypatch.setattr(tasks, "documentation", records)
+    monkeypatch.setattr(views, "documentation", records)
     assert task("validation", TWO) == parts[task]["validation"]
 
 

@@ -103,6 +103,7 @@ def all_explorers(model: nn.Module, tokenizer: BPETokenizer) -> list[ModelExplor
     if not taken:
         known = sorted({family.__name__ for kind in kinds for family in kind.families})
         raise ValueError(f"model is a {type(model).__name__}; explorers take a {' or '.join(known)}")
+    pack_weights(model, DTYPE)  # NaN is said of the weights, not of the explorer that stumbles over it
     made, refused = [], []
     for kind in taken:
         try:
