@@ -12,7 +12,7 @@
 # 三个人读到半句话 *Return a new list* …，各自押注下一个词。第一个人全押 *of*；第二个人把筹码撒在一百个词上；第三个人说：“大概是 containing，
 # 两成把握。”然后下一个词揭晓，接着再押下一个，一共押一万次。
 #
-# 没有谁能说自己“对”，因为合适的词很多。怎样打分才公平，让吹牛和和稀泥都占不到便宜？
+# 没有谁能说自己“对”，因为合适的词很多。怎样打分才公平，让吹牛的和撒胡椒面的都占不到便宜？
 # 一个只会押下一个词的东西，又怎么能写出一整页文字？
 # %% [markdown] lang="en" name="guess-zip" role="prediction"
 # **Write down your guess.** A byte of English documentation has 8 bits. The compressor `xz`, after reading 8 MB of such text, needs
@@ -54,15 +54,15 @@ torch.set_default_dtype(torch.float64)
 # | $-\log p(x_t \mid x_{<t})$ | **surprise** at the token that came, in nats | | |
 # | $L$ | mean surprise: the **cross-entropy** loss | one number | `F.cross_entropy` |
 # %% [markdown] lang="zh" of="3ef3b52d"
-# ## 链式法则：一段文字就是一连串押注
+# ## 链式法则：一段文本就是一连串押注
 #
-# **语言模型**给每段文字一个概率。没有哪张表装得下所有文字的概率。但一段文字的概率，等于各个词元在前文条件下的概率之积。
+# **语言模型**给每段文本一个概率。没有哪张表装得下所有文本的概率。但一段文本的概率，等于各个词元在前文条件下的概率之积。
 # 这不是近似，只是把条件概率的定义用了 $T$ 次：
 #
 # $$p(x_1, \dots, x_T) = \prod_{t=1}^{T} p(x_t \mid x_1, \dots, x_{t-1})$$
 #
-# 所以，一个只会押下一个词元的模型，就已经给每段文字都定了概率。这就是**因果语言模型**（CLM）。
-# 几千个小数相乘会下溢，所以改为把对数相加；再变一下号，让“模型越好，数越小”：
+# 所以，一个只会押下一个词元的模型，就已经给每段文本都定了概率。这就是**因果语言模型**（CLM）。
+# 几千个很小的数相乘会下溢，所以改为把对数相加；再变一下号，让“模型越好，数越小”：
 #
 # $$L = -\frac{1}{T} \sum_{t=1}^{T} \log p(x_t \mid x_{<t})$$
 #
@@ -70,9 +70,9 @@ torch.set_default_dtype(torch.float64)
 # |---|---|---|---|
 # | $x_t$ | 位置 $t$ 上的词元，小于 $V$ 的整数 | | `tokens[:, t]` |
 # | $x_{<t}$ | 它前面的全部词元 | | `tokens[:, :t]` |
-# | logits | 每个位置上，词表里每个词元的得分 | $B \times T \times V$ | `model(tokens)` |
+# | logits | 每个位置上，词表里每个词元的分数 | $B \times T \times V$ | `model(tokens)` |
 # | $p(\cdot \mid x_{<t})$ | 位置 $t-1$ 的 logits 做 softmax | $V$ | `logits[:, t - 1].softmax(-1)` |
-# | $-\log p(x_t \mid x_{<t})$ | 对真正出现的词元的**意外程度**，单位是奈特 | | |
+# | $-\log p(x_t \mid x_{<t})$ | 对真正出现的词元的**意外程度**（surprisal，输出里写作 surprise），单位是奈特 | | |
 # | $L$ | 意外程度的平均，即**交叉熵**损失 | 一个数 | `F.cross_entropy` |
 # %% [markdown] lang="en" name="by-hand"
 # ## By hand, once
@@ -93,7 +93,7 @@ torch.set_default_dtype(torch.float64)
 # %% [markdown] lang="zh" of="92520fe2"
 # ## 亲手算一次
 #
-# 一段文字，三个词元，共 12 个字节。对真正出现的词元，模型给出的概率是：
+# 一段文本，三个词元，共 12 个字节。对真正出现的词元，模型给出的概率是：
 #
 # | 词元 | 概率 | 意外程度（奈特） | 比特 |
 # |---|---|---|---|
@@ -101,9 +101,9 @@ torch.set_default_dtype(torch.float64)
 # | 第二个 | $1/4$ | $1.386$ | $2$ |
 # | 第三个 | $1/8$ | $2.079$ | $3$ |
 #
-# 整段文字的概率是 $\frac12 \cdot \frac14 \cdot \frac18 = \frac1{64}$。同一件事有三种说法：
+# 整段文本的概率是 $\frac12 \cdot \frac14 \cdot \frac18 = \frac1{64}$。同一件事有三种说法：
 #
-# * **损失**：平均意外程度，$4.159 / 3 = 1.386$ 奈特每词元；
+# * **损失**：平均意外程度，$4.159 / 3$，每词元 $1.386$ 奈特；
 # * **困惑度**：$e^{1.386} = 4$。模型的犹豫，相当于要在 4 个同样可能的词元里挑一个；
 # * **每字节比特数**：12 个字节用了 $1 + 2 + 3 = 6$ 比特，即 $0.5$。用这个模型做的理想压缩器，正好需要这么多。
 # %% name="by-machine"
@@ -113,10 +113,11 @@ show(text=probabilities.prod().item(), loss=surprise.mean().item())
 show(perplexity=surprise.mean().exp().item(), bits_per_byte=(surprise.sum() / math.log(2) / 12).item())
 # %% [markdown] lang="en" name="fair"
 # **Is the score fair?** Suppose that after some words *of* follows in 70 %, *that* in 20 % and *with* in 10 % of all texts.
-# Whoever bets $q$ has the mean surprise $-\sum_i p_i \log q_i$, the cross-entropy of $p$ and $q$. Try boasting, shrugging, and honesty:
+# Whoever bets $q$ has the mean surprise $-\sum_i p_i \log q_i$, the cross-entropy of $p$ and $q$. Try boasting, shrugging, and honesty (lower is better):
 # %% [markdown] lang="zh" of="23b3d1c2"
-# **这样打分公平吗？** 假设某些词后面，*of* 占 70 %，*that* 占 20 %，*with* 占 10 %。押注 $q$ 的人，平均意外程度是
-# $-\sum_i p_i \log q_i$，也就是 $p$ 与 $q$ 的交叉熵。看看吹牛、和稀泥、老实人各得多少：
+# **这样打分公平吗？** 假设写到某处，下一个词 70 % 是 *of*，20 % 是 *that*，10 % 是 *with*。押注 $q$ 的人，平均意外程度是
+# $-\sum_i p_i \log q_i$，也就是 $p$ 与 $q$ 的交叉熵。看看吹牛的、撒胡椒面的和老实人各得多少
+# （输出里的 boasts、shrugs、honest；越低越好）：
 # %% name="fair-scores"
 truth = torch.tensor([0.7, 0.2, 0.1])
 for name, bet in (("boasts ", [0.98, 0.01, 0.01]), ("shrugs ", [1 / 3, 1 / 3, 1 / 3]), ("honest ", [0.7, 0.2, 0.1])):
@@ -132,8 +133,8 @@ for name, bet in (("boasts ", [0.98, 0.01, 0.01]), ("shrugs ", [1 / 3, 1 / 3, 1 
 # **Predict.** Two models read the same text of 8 bytes. Model A cuts it into two tokens and has perplexity 10. Model B has
 # larger tokens: it sees one token and has perplexity 60. Which of them predicts the *text* better?
 # %% [markdown] lang="zh" of="f648002b"
-# **先预测。** 两个模型读同一段 8 个字节的文字。模型 A 把它切成两个词元，困惑度是 10；模型 B 的词元更大，只有一个词元，困惑度是 60。
-# 哪个模型把这段*文字*预测得更好？
+# **先预测。** 两个模型读同一段 8 个字节的文本。模型 A 把它切成两个词元，困惑度是 10；模型 B 的词元更大，只有一个词元，困惑度是 60。
+# 哪个模型把这段*文本*预测得更好？
 # %% name="perplexity-compared"
 for name, perplexity, num_tokens in (("A", 10, 2), ("B", 60, 1)):
     show(name, "bits per byte", num_tokens * math.log2(perplexity) / 8, "probability of the text", perplexity**-num_tokens)
@@ -162,8 +163,8 @@ for name, perplexity, num_tokens in (("A", 10, 2), ("B", 60, 1)):
 # %% [markdown] lang="zh" of="e47f699b"
 # ## 教师强制：一次算出全部押注
 #
-# 给一段 $T$ 个词元的文字打分，模型是不是要运行 $T$ 次，每个开头一次？不必。用因果注意力（第 3 章），位置 $t$ 只看得到前面的内容，
-# 所以把整段文字*一次*送进去，全部押注就都有了。训练时，每次押注之前给的都是*真正的*前文，不管模型自己会写什么，这叫**教师强制**（teacher forcing）。
+# 给一段 $T$ 个词元的文本打分，模型是不是要运行 $T$ 次，每个前缀一次？不必。用因果注意力（第 3 章），位置 $t$ 只看得到前面的内容，
+# 所以把整段文本*一次*送进去，全部押注就都有了。训练时，每次押注之前给的都是*真正的*前文，不管模型自己会写什么，这叫**教师强制**（teacher forcing）。
 #
 # 唯一不能弄错的是**移位**：位置 $t$ 的 logits，押的是位置 $t+1$ 的词元。
 #
@@ -209,7 +210,7 @@ show(library=difference(loss, cross_entropy(gpt2, Batch(tokens[:, :-1], tokens[:
 # %% [markdown] lang="zh" of="7d31e547"
 # ## 把 GPT-2 完整写出来
 #
-# 押注用什么网络？只要是因果的都行。GPT-2 就是第 4 章的块：归一化在前，因果注意力，每个位置有一个学出来的向量；还有一个矩阵用两次，
+# 押注用什么网络？只要是因果的都行。GPT-2 就是第 4 章的块：前归一化，因果注意力；此外每个位置有一个学出来的向量，还有一个矩阵用两次，
 # 既做词嵌入，又做输出头。下面只用一个装权重的字典把它写出来。（`cache` 后面才用，先不管它。）
 # %% name="gpt-code"
 def norm(w, name, x):
@@ -252,8 +253,8 @@ def my_gpt2(w, tokens, num_layers, num_heads, cache=None):
 # (`python benchmarks/gpt2_reference.py`); where the package is there, the cell after next asks it again.
 # %% [markdown] lang="zh" of="c68afe21"
 # 这真的是 GPT-2 吗？三者必须一致：上面的函数、本书的 `GPT`，以及 Hugging Face 的 `GPT2LMHeadModel`。
-# 最后一个需要 `transformers` 包，你不一定装了，所以事先录下了它对这组权重的输出（`python benchmarks/gpt2_reference.py`）；
-# 如果装了这个包，再下一个单元格会当场再问一遍。
+# 最后一个需要 `transformers` 包，你不一定装了，所以事先存下了它对这组权重的输出（`python benchmarks/gpt2_reference.py`）；
+# 如果装了这个包，下下个单元格会当场再算一遍。
 # %% name="gpt-check"
 weights, reference = dict(gpt2.named_parameters()), recorded("gpt2-reference")
 mine = my_gpt2(weights, tokens, num_layers=2, num_heads=3)
@@ -290,8 +291,8 @@ decide(
 # attention, feed-forward layers and norms give the numbers of the released implementation to ten digits. Had something else
 # been needed, no choice of ours would have made them agree. (BERT's part: chapter 5; XLNet's: chapter 8.)
 # %% [markdown] lang="zh" of="286ae301"
-# **指南的论断 2.2d** 中关于 GPT 的部分：GPT 建立在 Transformer 之上。判据是：词嵌入、因果注意力、前馈层和归一化，三十行代码，
-# 算出的数与官方实现有十位数字相同。如果还需要别的东西，怎么写都不可能对得上。（BERT 的部分见第 5 章，XLNet 的见第 8 章。）
+# **指南的说法 2.2d**（GPT 部分）：GPT 建立在 Transformer 之上。判据是：词嵌入、因果注意力、前馈层和归一化，三十行代码，
+# 算出的数与公开发布的实现（Hugging Face）有十位数字相同。如果还需要别的东西，怎么写都不可能对得上。（BERT 的部分见第 5 章，XLNet 的见第 8 章。）
 # %% [markdown] lang="en" name="breaks"
 # ## What breaks it
 #
@@ -302,13 +303,13 @@ decide(
 # %% [markdown] lang="zh" of="bb3ab8fa"
 # ## 哪里会出错
 #
-# 有两个错误，人人都犯过一次，而且都不报错。**没移位**：让模型预测它刚读到的那个词元。**没掩码**：每个位置都看得见自己要预测的词元。
-# 下面用真实文档训练一个小模型，正确的和两种错误的各训练 100 步，每种用两个随机种子，记下两个损失：训练时显示的损失，
-# 和在没见过的文本上、既移位又有掩码的真实损失。
+# 有两个错误，人人都犯过一次，而且都不报错。**没移位**（not shifted）：让模型预测它刚读到的那个词元。**没掩码**（no mask）：每个位置都看得见自己要预测的词元。
+# 下面用真实文档训练一个小模型，正确的（right）和两种错误的各训练 100 步，每种用两个随机种子，记下两个损失：训练时显示的损失（training），
+# 和在没见过的文本上、既移位又有掩码的真实损失（honest）。
 # %% [markdown] lang="en" name="guess-breaks" role="prediction"
 # **Predict.** Which of the three shows the lowest training loss? And which would you have deployed?
 # %% [markdown] lang="zh" of="880a79e0"
-# **先预测。** 三种训练，哪一种显示的训练损失最低？如果只看它，你会选哪一个上线？
+# **先预测。** 三种训练，哪一种显示的训练损失最低？如果只看这个数，你会选哪一个上线？
 # %% name="breaks-data"
 from llmguide_lib import course, runtime
 from llmguide_lib.attention import causal_attention, fused_attention
@@ -387,27 +388,29 @@ assert max(loss for _, loss in broken["right"]) < min(loss for _, loss in broken
 assert real["not shifted"].value > unknowing
 # %% [markdown] lang="en" name="breaks-read"
 # The wrong ones look wonderful: their training loss falls far below that of the right one, because copying what one can
-# see is easy. Their honest loss is *worse than betting the same on every token* ($\log 2048 = 7.6$ nats) where nothing is shifted: asked for
-# the next token, that model repeats the last one with full conviction. A training loss that falls suspiciously fast is the
+# see is easy. Where nothing is shifted, the honest loss is *worse than betting the same on every token* ($\log 2048 = 7.6$ nats): asked for
+# the next token, that model repeats the last one with full conviction. Without a mask the honest loss is higher than the right one's too: when it
+# comes to predicting, there is no answer left to copy. A training loss that falls suspiciously fast is the
 # symptom; changing a later token and looking whether anything earlier moves (as above) is the test.
 # %% [markdown] lang="zh" of="e1e7a56b"
-# 两个错误的训练看起来都好极了：训练损失远低于正确的那个，因为照抄看得见的东西很容易。可是不移位的模型，真实损失*比给每个词元押一样多还差*
-# （$\log 2048 = 7.6$ 奈特）：问它下一个词元，它会信心十足地把上一个重复一遍。训练损失降得快得可疑，就是症状；
+# 两个错误的训练看起来都好极了：训练损失远低于正确的那个，因为照抄看得见的东西很容易。可是不移位的模型，真实损失*比把筹码平摊给所有词元还差*
+# （$\log 2048 = 7.6$ 奈特）：问它下一个词元，它会信心十足地把上一个重复一遍。没掩码的真实损失也比正确的高，因为到了真正要预测的时候，
+# 它已经没有答案可抄了。训练损失降得快得可疑，就是症状；
 # 像前面那样改动后面的一个词元，看前面有没有变化，就是检验方法。
 # %% [markdown] lang="en" name="live"
 # ## Forty steps of the long run, live
 #
 # The course's decoder, `gpt-course`, has 2.9 million parameters and learned for 4,500 steps (80 minutes on two cores). You
 # now make its first 40 steps yourself: same model, same recipe, same order of the texts, 4,096 tokens in each step. The
-# curve is drawn inside the recorded one. Every ten steps the model also has to go on with the same two words.
+# curve is drawn beside the recorded one. Every ten steps the model also has to go on with the same two words.
 #
 # Beside it stand two rivals that only count, on exactly the tokens that the 40 steps have read: a **unigram** model
 # knows how frequent each token is, a **trigram** model (Kneser-Ney) what followed the last two tokens.
 # %% [markdown] lang="zh" of="ae2b9d7b"
 # ## 长跑的前四十步，现场来跑
 #
-# 本书的解码器模型 `gpt-course` 有 290 万个参数，学了 4500 步（两个核上 80 分钟）。现在你亲自跑它的前 40 步：同样的模型，同样的训练方法，
-# 文本顺序也一样，每步 4096 个词元。现场的曲线会画在录下的曲线里面。每隔十步，还让模型接着同样的两个词往下写。
+# 本课程的解码器 `gpt-course`（下称课程模型）有 290 万个参数，学了 4500 步（用两个 CPU 核，80 分钟）。现在你亲自跑它的前 40 步：同样的模型，同样的训练方法，
+# 文本顺序也一样，每步 4096 个词元。现场的曲线和事先记录的曲线会画在同一张图里。每隔十步，还让模型接着同样的两个词往下写。
 #
 # 旁边有两个只会计数的对手，用的正是这 40 步读过的词元：**一元模型**知道每个词元有多常见，**三元模型**（Kneser-Ney）知道前两个词元后面跟过什么。
 # %% [markdown] lang="en" name="guess-live" role="prediction"
@@ -501,17 +504,18 @@ figure = curves(
 # The live run's loss at the left, and the recorded curve of the long run that goes on from there; the steps are on a
 # logarithmic axis. There the curve is nearly straight: each tenfold of the steps buys about the same.
 # %% [markdown] lang="zh" of="fe8ff7c2"
-# 左边是现场训练的损失，右边接着的是录下的长跑曲线；步数用对数轴。在对数轴上，曲线几乎是直的：步数每增加到十倍，换来的下降差不多一样多。
+# 左边是现场训练的损失（live），右边接着的是事先记录的长跑曲线（long run）；步数用对数轴。在对数轴上，曲线几乎是直的：步数每变成十倍，换来的下降差不多一样多。
 # %% [markdown] lang="en" name="live-read"
 # Counting wins the first minute, and clearly. In 40 steps the network has learned which tokens are frequent and something about what follows
 # what; the trigram model has read the same text once and knows every pair in it. But counting has nearly reached the end of its road: longer
 # contexts hardly ever come twice. The network goes on learning for 4,460 steps more, and then nobody who counts comes near: on
-# the test part the long run reached 1.36 bits per byte, `xz` needs 1.82 and counting seven bytes 1.73 (all recorded in the model's
-# card). And somebody who knows nothing would need 8 bits for a byte of *anything*; who knows the 2,048 tokens only, about 3.2.
+# the test part the long run reached 1.36 bits per byte (the table above shows some windows of the validation part, hence the difference), `xz`
+# needs 1.82 and a model that counts runs of seven bytes 1.73 (all recorded in the model's card). And somebody who knows nothing would need 8 bits for a byte of *anything*; who knows the 2,048 tokens only, about 3.2.
 # %% [markdown] lang="zh" of="411312b7"
-# 第一分钟，计数赢了，而且赢得很明显。40 步里，神经网络学会了哪些词元常见，也学到一点谁跟在谁后面；三元模型把同样的文字读一遍，就记住了其中每一对词。
-# 但计数的路快走到头了：更长的上下文几乎不会出现第二次。神经网络还要再学 4460 步，到那时，靠计数的就望尘莫及了：在测试部分，长跑达到每字节 1.36 比特，
-# `xz` 需要 1.82，数七个字节需要 1.73（都记录在模型卡里）。而一无所知的人，什么字节都要 8 比特；只知道有这 2048 个词元的，大约要 3.2 比特。
+# 第一分钟，计数赢了，而且赢得很明显。40 步里，神经网络学会了哪些词元常见，也学到一点谁跟在谁后面；三元模型把同样的文本读一遍，就记住了其中每一对词元。
+# 但计数的路快走到头了：更长的上下文几乎不会出现第二次。神经网络还要再学 4460 步，到那时，靠计数的就望尘莫及了：在测试部分，长跑达到每字节 1.36 比特
+# （上表是在验证部分取的几段上测的，所以略有不同），`xz` 需要 1.82，按七个字节计数的模型需要 1.73（都记录在模型卡里）。
+# 而一无所知的人，不管什么文件，每个字节都要 8 比特；只知道有这 2048 个词元的，大约要 3.2 比特。
 # %% [markdown] lang="en" name="samples"
 # ## The same two words at several moments
 #
@@ -520,8 +524,8 @@ figure = curves(
 # %% [markdown] lang="zh" of="e7c9e9ab"
 # ## 同样两个词，不同时刻的续写
 #
-# 模型在 *Returns the* 后面写了什么，随机数都一样：先是现场的第 0 到 40 步；然后是一个更小的模型在之后的几个时刻（*录下的*，
-# `python benchmarks/scaling.py`）；最后是走完 4500 步的课程模型。
+# 模型在 *Returns the* 后面写了什么，随机数都一样：先是现场的第 0 到 40 步；然后是一个更小的模型在之后的几个时刻（*事先记录的*，
+# `python benchmarks/scaling.py`）；最后是走完 4500 步的课程模型（course）。
 # %% name="samples-shown" tags=["free"]
 scaling = recorded("scaling")
 later = scaling["cells"][f"96x5, rate {scaling['rate']:g}, seed 0"]["samples"]
@@ -534,7 +538,7 @@ print(f"course    {long['steps']:5}  {written(gpt, Sample(seed=0))[:95]!r}")
 # First any token, then frequent tokens, then pairs that belong together, then phrases, at last whole sentences that look
 # like documentation, about things that do not exist. *Fluent* comes long before *true*.
 # %% [markdown] lang="zh" of="52264d47"
-# 起初是任意词元，然后是常见的词元，再往后是搭配得上的词对、短语，最后是看上去像文档的完整句子，讲的却是并不存在的东西。
+# 起初什么词元都有，然后是常见的词元，再往后是搭配得上的词元对、短语，最后是看上去像文档的完整句子，讲的却是并不存在的东西。
 # *流畅*来得远比*真实*早。
 # %% [markdown] lang="en" name="decoding"
 # ## From bets to text: decoding
@@ -552,23 +556,23 @@ print(f"course    {long['steps']:5}  {written(gpt, Sample(seed=0))[:95]!r}")
 # | repetition penalty $\theta$ | logits of tokens that stand there already: positive ones $/\theta$, negative ones $\times\theta$ |
 # | beam search | keep the $b$ best *beginnings* at every step |
 #
-# The first five by hand, on a distribution of five tokens:
+# The rules for temperature, top-$k$, top-$p$ and min-$p$ written out, on a distribution of five tokens:
 # %% [markdown] lang="zh" of="2ae07a75"
-# ## 从押注到文字：解码
+# ## 从押注到文本：解码
 #
 # 模型只管押注，总要有人来选。选中一个词元写下来，当成已知的前文读进去，再押下一个。各种选法的差别，在于允许选哪些词元：
 #
 # | 方法 | 规则 |
 # |---|---|
-# | 贪心 | 总选概率最大的词元 |
-# | 温度 $\tau$ | 从 $\operatorname{softmax}(z/\tau)$ 里抽：小于 1 更尖锐，大于 1 更平缓 |
+# | 贪心（greedy） | 总选概率最大的词元 |
+# | 温度（temperature）$\tau$ | 从 $\operatorname{softmax}(z/\tau)$ 里抽：小于 1 更尖锐，大于 1 更平缓 |
 # | top-$k$ | 在概率最大的 $k$ 个里抽 |
-# | top-$p$（核采样） | 从大到小取，取到总概率达到 $p$ 为止，在这些里抽 |
-# | min-$p$ | 在概率不小于最大者的 $p$ 倍的词元里抽 |
-# | 重复惩罚 $\theta$ | 已经出现过的词元，logits 为正的除以 $\theta$，为负的乘以 $\theta$ |
-# | 束搜索 | 每一步保留最好的 $b$ 个*开头* |
+# | top-$p$（核采样，nucleus） | 按概率从大到小取，直到总概率达到 $p$，从中抽取 |
+# | min-$p$ | 凡概率达到最大概率的 $p$ 倍的词元都留下，从中抽取 |
+# | 重复惩罚（repetition penalty）$\theta$ | 已经出现过的词元，logits 为正的除以 $\theta$，为负的乘以 $\theta$ |
+# | 束搜索（beam search） | 每一步保留最好的 $b$ 个*前缀*（写到一半的文本） |
 #
-# 前面五种，先在五个词元的分布上手算：
+# 先把温度、top-$k$、top-$p$、min-$p$ 这四条规则亲手写出来，用在一个五词元的分布上：
 # %% name="decoding-code"
 torch.set_default_dtype(torch.float64)
 
@@ -614,7 +618,7 @@ show(penalty=RepetitionPenalty(2)(torch.tensor([[3.0, -1.0, 1.0]]), torch.tensor
 # the two places; $p$ adapts.
 # %% [markdown] lang="zh" of="354bc697"
 # **动手探索。** 课程模型就在你的浏览器里。输入一个开头，点一个词元，调温度、top-$k$、top-$p$ 和 min-$p$，看条形怎样变。
-# 哪里几乎全部概率都在一个词元上，哪里五十个词元平分秋色？固定的 $k$ 总有一处不合适，$p$ 则会自己调整。
+# 哪里几乎全部概率都在一个词元上，哪里五十个词元各占一点？固定的 $k$ 总有一处不合适，$p$ 留下的个数则随分布而变。
 # %% name="explore-next-token" tags=["free"]
 from llmguide_lib.widgets import NextTokenExplorer
 
@@ -623,13 +627,13 @@ NextTokenExplorer(gpt, tokenizer, "Returns the number of")
 # %% [markdown] lang="en" role="caption"
 # The tokens of a text, and for the marked one the ten most probable next tokens as bars, before and after the filters.
 # %% [markdown] lang="zh" of="ca449cdd"
-# 一段文字的各个词元，以及选中位置之后概率最大的十个词元，画成条形，有过滤前和过滤后两种。
+# 一段文本的各个词元，以及选中位置之后概率最大的十个词元，画成条形，有过滤前和过滤后两种。
 # %% [markdown] lang="en" name="guess-greedy" role="prediction"
 # **Predict.** Greedy always takes the most probable token, so its texts are the most probable ones, or nearly. Are they
 # also the *best*? How probable is what people really wrote, under the same model: as probable as greedy's text, more, or less?
 # %% [markdown] lang="zh" of="9b875a33"
-# **先预测。** 贪心每次都选概率最大的词元，所以写出的文字差不多就是概率最大的文字。它们也*最好*吗？
-# 人真正写下的文字，在同一个模型看来，概率比贪心写的更高、一样，还是更低？
+# **先预测。** 贪心每次都选概率最大的词元，所以写出的文本差不多就是概率最大的文本。它们也是*最好*的吗？
+# 人真正写下的文本，在同一个模型看来，概率比贪心写的更高、一样，还是更低？
 # %% [markdown] lang="en" name="same-beginning"
 # **The same beginning, nine ways.** Read them aloud before you look at any number.
 # %% [markdown] lang="zh" of="45736bcd"
@@ -676,19 +680,20 @@ for name, ids in texts.items():
 #   somebody independent sees it, who knows only three tokens at a time;
 # * **repeats**: share of runs of four tokens that stood earlier in the same text;
 # * **variety**: different pairs of tokens among all pairs of the four answers to one beginning. Where nothing is drawn the four
-#   are one and the same, which makes 0.25 at most; people too wrote only one.
+#   are one and the same, which makes 0.25 at most; people too wrote only one, so theirs is 0.25 at most as well.
 #
 # Brackets: 95 % intervals over the 16 beginnings.
 # %% [markdown] lang="zh" of="40b77d37"
 # ## 各种方法效果如何：量一量
 #
 # 从没见过的文档里取 16 个开头（各 12 个词元），每个后面写 48 个词元；带随机性的方法各抽四次。禁止写出文本结束符，好让长度一样。
-# 测量下面四项，并与人在同样位置写下的文字对照：
+# 测量下面四项，并与人在同样位置写下的文本（people）对照：
 #
-# * **surprise**：模型自己对所写文字的意外程度，奈特每词元。这是*模型*眼里的质量；
-# * **judge**：一个三元模型的意外程度，它数的是*另一批*文档，神经网络从没见过。这是局外人眼里的质量，虽然他一次只看三个词元；
-# * **repeats**：连续四个词元在同一段文字里前面出现过的比例；
-# * **variety**：同一个开头的四个续写里，不同的词元对占全部词元对的比例。没有随机性的方法，四个续写完全一样，最多是 0.25；人写的也只有一份。
+# * **surprise**：模型自己对所写文本的意外程度，单位是每词元的奈特数。这是*模型*眼里的质量；
+# * **judge**（裁判）：一个三元模型的意外程度，它数的是*另一批*文档，神经网络从没见过。这是独立旁观者眼里的质量，虽然他一次只看三个词元；
+# * **repeats**：每连续四个词元算一组，同一段文本里前面已经出现过的组所占的比例；
+# * **variety**：同一个开头的四份续写里，不同的词元对占全部词元对的比例。没有随机性的方法，四份续写完全一样，最多是 0.25；
+#   人写的（people）也只有一份，所以同样不超过 0.25。
 #
 # 方括号里是对 16 个开头算出的 95 % 区间。
 # %% name="measure-write"
@@ -783,10 +788,10 @@ figure = curves(
 # %% [markdown] lang="en" role="caption"
 # The model's surprise along the text, in groups of six tokens. What people wrote stays surprising all along; greedy's text is
 # hardly surprising from the start and ever less so, because it repeats itself. Plain
-# drawing stays with people's, top-p between the two.
+# drawing stays with people's; top-p lies between greedy and people.
 # %% [markdown] lang="zh" of="ca235996"
-# 沿着文字往后，模型的意外程度（每六个词元一组）。人写的文字一路都让模型意外；贪心写的从一开始就不太意外，而且越来越低，因为它在重复自己。
-# 直接抽样与人写的差不多，top-p 介于两者之间。
+# 沿着文本往后，模型的意外程度（每六个词元一组）。人写的文本一路都让模型意外；贪心写的从一开始就不太意外，而且越来越低，因为它在重复自己。
+# 直接抽样与人写的差不多，top-p 介于贪心和人写的之间。
 # %% [markdown] lang="en" name="measure-read"
 # **The most probable text is not the best.** Greedy and beam search write text that the model finds far more probable than what
 # people write, and much of it says the same again: somewhere a phrase makes itself more probable by having been said, and there is no
@@ -804,17 +809,18 @@ figure = curves(
 # **Likelihood alone judges nobody.** The judge, who never saw the network, likes the text of greedy and of beam search best too. Whoever measures it, likelihood rewards
 # the obvious; only repeats and variety expose it. A surprise as people's is necessary for text like people's, not sufficient: noise can have it too.
 # %% [markdown] lang="zh" of="d19771e9"
-# **概率最大的文字不是最好的文字。** 贪心和束搜索写出的文字，模型觉得比人写的可能得多，其中很多却是在重复：某个短语说过一遍，再说一遍的概率就更高，
-# 从此绕不出来。人不会去写最可能的话，那样的话没有什么值得说的。
+# **概率最大的文本不是最好的文本。** 贪心和束搜索写出的文本，模型觉得比人写的可能得多，其中很多却是在重复：某个短语说过一遍，再说一遍的概率就更高，
+# 从此绕不出来。人不写最可能的话：说了等于没说。
 #
-# **直接抽样很诚实，但要为尾部付出代价。** 它写的和人写的差不多同样令模型意外，押注真实时理当如此。但局外人觉得它比人写的怪：
-# 成千上万个不太可能的词元，各有一点点概率；抽 48 次，总会抽中几个，而一个怪词元会让后面的也变怪。温度高于 1 更糟，模型和局外人都这么看。
+# **直接抽样很诚实，但要为尾部付出代价。** 它写出的文本让模型意外的程度，和人写的差不多；只要押注符合真实概率，本来就该如此。但裁判觉得它比人写的怪：
+# 成千上万个不太可能的词元，各有一点点概率；抽 48 次，总会抽中几个，而一个怪词元会让后面的也变怪。温度高于 1 更糟，模型和裁判都这么看。
 #
-# **切掉尾部**（top-$k$、top-$p$、min-$p$）或压低尾部（温度 0.7），是用多样性换质量。哪个最好，看单独一列是看不出来的：质量和多样性是同一笔交易的两头。
+# **切掉尾部**（top-$k$、top-$p$、min-$p$）或压低尾部（温度 0.7），是用多样性换质量。哪个最好，看单独一列是看不出来的：质量和多样性此消彼长，只能取舍。
 #
 # **重复惩罚**打破了循环，因为它压制一切出现过的词元，哪怕那里本来就该用它（比如 *the*、括号、名字）。
 #
-# **光看似然，评不了好坏。** 局外人从没见过这个网络，却也最喜欢贪心和束搜索写的。不管谁来量，似然总是奖励显而易见的话，只有看重复和多样性才能揭穿它。
+# **光看似然，评不了好坏。** 裁判从没见过这个网络，却也最喜欢贪心和束搜索写的。不管谁来量，似然总是奖励显而易见的话，只有看重复和多样性，
+# 才看得出这种话空洞。
 # 意外程度和人写的一样，是写得像人的必要条件，不是充分条件：噪声也可以做到。
 # %% [markdown] lang="en" name="beam"
 # ## Beam search, and why it looks further
@@ -825,8 +831,8 @@ figure = curves(
 # %% [markdown] lang="zh" of="6d073565"
 # ## 束搜索：为什么看得更远
 #
-# 贪心一次只看一个词元。假设开头之后，*A* 的概率是 0.6，*B* 是 0.4；*A* 后面有三个词元，概率是 0.4、0.3、0.3，*B* 后面有一个是 0.9。
-# 贪心选 *A*，最后得到 $0.6 \cdot 0.4 = 0.24$；最好的文字却走 *B*，概率 $0.4 \cdot 0.9 = 0.36$。保留两个开头而不是一个，就能找到它。
+# 贪心一次只看一个词元。假设起始词元之后，*A* 的概率是 0.6，*B* 是 0.4；*A* 后面有三个词元，概率是 0.4、0.3、0.3，*B* 后面有一个是 0.9。
+# 贪心选 *A*，最后得到 $0.6 \cdot 0.4 = 0.24$；最好的文本却走 *B*，概率 $0.4 \cdot 0.9 = 0.36$。保留两个前缀而不是一个，就能找到它。
 # 十行代码写出来，与库里的结果一致：
 # %% name="beam-code"
 torch.set_default_dtype(torch.float64)
@@ -858,10 +864,10 @@ text, score = beam_search(gpt2, torch.tensor([[3]]), 5, num_beams=3, length_pena
 mine = my_beam_search(bets, [3], 5, 3)
 show(same_text=mine[1] == text.tolist(), score=difference(torch.tensor(mine[0]), torch.tensor(score), 1e-6))
 # %% [markdown] lang="en" name="explore-beam"
-# Beam search serves where one right answer exists, as in translation (chapter 7). For open text it finds what was measured above:
+# Beam search serves where the answer is largely given, as in translation (chapter 7). For open text it finds what was measured above:
 # the probable, and so the dull.
 # %% [markdown] lang="zh" of="08a1d027"
-# 只有一个正确答案的任务（例如翻译，第 7 章）适合束搜索。写开放的文字，它找到的就是上面量出来的那种：最可能的，因而最乏味的。
+# 答案大体确定的任务（例如翻译，第 7 章）适合束搜索。开放式写作，它找到的就是上面量出来的那种：最可能的，因而最乏味的。
 # %% name="explore-beam-tree" tags=["free"]
 from llmguide_lib.widgets import BeamExplorer
 
@@ -870,7 +876,7 @@ BeamExplorer(gpt, tokenizer, "The function returns")
 # The tree of a beam search with the course model: at each step the beams that are kept and those that are dropped, with their
 # scores, and greedy's path.
 # %% [markdown] lang="zh" of="980cb87f"
-# 用本课程的解码器做束搜索得到的树：每一步留下哪些束、丢掉哪些束、各自的得分，以及贪心走的路。
+# 用课程模型做束搜索得到的树：每一步留下哪些束、丢掉哪些束、各自的分数，以及贪心走的路。
 # %% [markdown] lang="en" name="cache"
 # ## The KV cache: never compute anything twice
 #
@@ -878,22 +884,22 @@ BeamExplorer(gpt, tokenizer, "The function returns")
 # attention nothing that comes later changes what was computed for an earlier place. All that a new token needs of the earlier
 # ones is their keys and values: keep them, and read only *the one new token* at each step.
 #
-# | | multiplications for token $t$ | memory |
+# | | floating-point operations for token $t$ | memory |
 # |---|---|---|
-# | without a cache | $\approx 2Nt$, and attention's $t^2$ | nothing |
-# | with a cache | $\approx 2N$, and attention's $t$ | $2 \cdot L \cdot G \cdot K$ numbers per token |
+# | without a cache | $\approx 2Nt$, and for attention in proportion to $t^2$ | nothing |
+# | with a cache | $\approx 2N$, and for attention in proportion to $t$ | $2 \cdot L \cdot G \cdot K$ numbers per token |
 #
 # $N$ parameters, $L$ layers, $G$ key-value heads of width $K$. The function above has it built in (five lines). It must be *equal*:
 # %% [markdown] lang="zh" of="50190211"
 # ## KV 缓存：算过的不再算
 #
 # 写第 100 个词元，模型要读前面 99 个；写第 101 个，要读 100 个，其中 99 个是一样的。因果注意力下，后面来的词元不会改变前面位置上算好的任何东西。
-# 新词元需要前面的，只有各位置的键和值：把它们存下来，每一步就只用读*那一个新词元*。
+# 新词元要用到的，只是前面各位置的键和值：把它们存下来，每一步就只用读*那一个新词元*。
 #
-# | | 第 $t$ 个词元的乘法次数 | 内存 |
+# | | 第 $t$ 个词元的浮点运算次数 | 内存 |
 # |---|---|---|
-# | 不用缓存 | 约 $2Nt$，外加注意力的 $t^2$ | 无 |
-# | 用缓存 | 约 $2N$，外加注意力的 $t$ | 每个词元 $2 \cdot L \cdot G \cdot K$ 个数 |
+# | 不用缓存 | 约 $2Nt$，外加与 $t^2$ 成正比的注意力 | 无 |
+# | 用缓存 | 约 $2N$，外加与 $t$ 成正比的注意力 | 每个词元 $2 \cdot L \cdot G \cdot K$ 个数 |
 #
 # $N$ 是参数量，$L$ 是层数，$G$ 是键值头的个数，$K$ 是头的宽度。前面那个函数已经带着缓存（五行）。它的结果必须*相等*：
 # %% name="cache-equal"
@@ -909,7 +915,7 @@ show(keys_kept=tuple(my_cache[0][0].shape))
 # %% [markdown] lang="en" name="guess-cache" role="prediction"
 # **Predict.** The course model writes 192 tokens. How many times faster is it with a cache? And Llama 3 8B (32 layers, 8 key-value heads of width 128, two bytes a number): how much memory does its cache take for 8,192 tokens?
 # %% [markdown] lang="zh" of="964833f5"
-# **先预测。** 课程模型写 192 个词元，用缓存会快几倍？Llama 3 8B（32 层，8 个键值头，头宽 128，每个数两个字节）存 8192 个词元的缓存，要占多少内存？
+# **先预测。** 课程模型写 192 个词元，用缓存会快几倍？Llama 3 8B（32 层，8 个键值头，头的宽度 128，每个数两个字节）存 8192 个词元的缓存，要占多少内存？
 # %% name="cache-memory"
 for name, layers, kv_heads, width, length in (("gpt-course", 5, 6, 32, 256), ("Llama 3 8B", 32, 8, 128, 8192)):
     numbers = 2 * layers * kv_heads * width
@@ -952,7 +958,7 @@ figure = curves(
 # Milliseconds for one more token, over the length of the text. Without a cache they grow with the length; with one the line
 # stays nearly flat.
 # %% [markdown] lang="zh" of="a8e74903"
-# 随着文字变长，每多写一个词元要几毫秒。不用缓存，时间随长度增长；用缓存，线几乎是平的。
+# 随着文本变长，每多写一个词元要多少毫秒。不用缓存，时间随长度增长；用缓存，线几乎是平的。
 # %% [markdown] lang="en" name="lens"
 # ## What each layer would say
 #
@@ -962,7 +968,7 @@ figure = curves(
 # %% [markdown] lang="zh" of="0caa6975"
 # ## 每一层会怎么说
 #
-# 最后一层的状态经过最后的归一化和输出层，变成每个词元的分数。没有谁规定不能用同样的办法去问*前面*的层：如果模型到这里就停下，它会说什么？
+# 最后一层的状态经过最后的归一化和输出头，变成每个词元的分数。没有谁规定不能用同样的办法去问*前面*的层：如果模型到这里就停下，它会说什么？
 # 这就是 **logit 透镜**（logit lens，nostalgebraist 2020）。它看得比较粗，因为只有最后一层是按这种读法训练的；但它能看出答案是在哪一层冒出来的。
 # %% [markdown] lang="en" name="guess-lens" role="prediction"
 # **Predict.** After "Return a new array of the given", does the right word come up layer by layer, or all at once? And does any *single*
@@ -985,16 +991,16 @@ LogitLensExplorer(gpt, tokenizer, "Return a new array of the given")
 # The explorer runs any small decoder, also the one that you trained for forty steps. Compare its bars with those of the course model: whatever you
 # type, the same few frequent tokens lead, and words far back make hardly any difference.
 # %% [markdown] lang="zh" of="6945c69a"
-# ## 浏览器里的，你自己的模型
+# ## 把你自己的模型放进浏览器
 #
-# 这个探索器能运行任何小的解码器，包括你刚才训练了四十步的那个。把它的条形与课程模型的对比一下：无论你输入什么，领先的总是那几个常见词元，
+# 这个探索器能运行任何小型解码器，包括你刚才训练了四十步的那个。把它的条形与课程模型的对比一下：无论你输入什么，领先的总是那几个常见词元，
 # 远处的词几乎不起作用。
 # %% name="explore-own" tags=["free"]
 NextTokenExplorer(live, tokenizer, "Returns the number of")
 # %% [markdown] lang="en" role="caption"
 # The same explorer with the model of the live run: a few frequent tokens lead everywhere.
 # %% [markdown] lang="zh" of="c393ea37"
-# 同一个探索器，换成现场训练的模型：到处都是那几个常见词元领先。
+# 同一个探索器，换成现场训练的模型：无论在哪里，领先的都是那几个常见词元。
 # %% [markdown] lang="en" name="own-page"
 # And it fits into one file. The next cell writes `my-model.html`: your model, its tokenizer and the explorers in a page that opens from a
 # disk, without network and without Python. Send it to a friend.
@@ -1016,22 +1022,22 @@ print(page.name, f"{page.stat().st_size / 1e6:.1f} MB")
 # $$L(N) = A\,N^{-\alpha} \qquad\text{or, with a floor,}\qquad L(N) = E + A\,N^{-\alpha}$$
 #
 # Both were fitted to the four sizes, and what they say about a fifth (751 thousand) was written to the record with an interval
-# *before* it was trained (`benchmarks/scaling.py`; the file's history shows the order). Here you fit them again: given $\alpha$, $E$ and $A$ are a
-# straight line, so trying many $\alpha$ is all that is needed.
+# *before* it was trained (`benchmarks/scaling.py`; the file's history shows the order). Here you fit them again: once $\alpha$ is
+# given, $L$ is linear in $N^{-\alpha}$, and fitting a straight line gives $E$ and $A$; so trying many $\alpha$ is all that is needed.
 # %% [markdown] lang="zh" of="69830fde"
 # ## 规模定律，以及一个可能落空的预言
 #
-# 模型越大，预测越准。*准多少*，用小模型就能事先说出来，大模型正是这样规划的。我们训练了四种规模（3.9 万到 32.6 万个参数，含共享的词嵌入），
+# **规模定律**（scaling law，也译缩放定律）说的是：模型越大，预测越准。*准多少*，用小模型就能事先说出来，大模型正是这样规划的。我们训练了四种规模（3.9 万到 32.6 万个参数，含与输出头共用的词嵌入），
 # 每种三个随机种子，都读同样的一百万个词元，学习率在其中两种规模上选定。候选的定律有两个：
 #
 # $$L(N) = A\,N^{-\alpha} \qquad\text{或者带下限：}\qquad L(N) = E + A\,N^{-\alpha}$$
 #
 # 两个定律都用这四种规模拟合，它们对第五种规模（75.1 万个参数）的预言，连同区间，在训练*之前*就写进了记录（`benchmarks/scaling.py`；文件的历史能看出先后）。
-# 现在你来重新拟合：给定 $\alpha$ 之后，$E$ 和 $A$ 就是一条直线，所以只需把许多 $\alpha$ 都试一遍。
+# 现在你来重新拟合：$\alpha$ 一旦给定，$L$ 就是 $N^{-\alpha}$ 的线性函数，$E$ 和 $A$ 用直线拟合即可求出，所以只需多试一些 $\alpha$。
 # %% [markdown] lang="en" name="guess-scaling" role="prediction"
 # **Predict.** From the smallest to the largest of the four (8 times as many parameters) bits per byte fall from 2.25 to 1.92. Where will the fifth be, 2.3 times larger again?
 # %% [markdown] lang="zh" of="7be7624c"
-# **先预测。** 四种规模里从最小到最大（参数多 8 倍），每字节比特数从 2.25 降到 1.92。第五种再大 2.3 倍，会降到多少？
+# **先预测。** 四种规模里，最大的参数量是最小的 8 倍，每字节比特数从 2.25 降到 1.92。第五种的参数量又是其中最大者的 2.3 倍，会降到多少？
 # %% name="scaling-fit" tags=["measured"]
 def final(size):
     """Parameters of a size, and bits per byte at the end of its three runs."""
@@ -1092,20 +1098,20 @@ figure = curves(
 # Bits per byte over the number of parameters, on a logarithmic axis: four sizes, the two laws fitted to them, and the
 # fifth size. The power law goes on falling; the one with a floor bends.
 # %% [markdown] lang="zh" of="75f9b202"
-# 每字节比特数与参数量（对数轴）：四种规模、拟合出的两个定律，以及第五种规模。幂律一路往下；带下限的弯了过来。
+# 每字节比特数与参数量（对数轴）：四种规模、拟合出的两个定律，以及第五种规模。幂律（power law）一路往下；带下限的（with a floor）逐渐变平。
 # %% [markdown] lang="en" name="scaling-read"
 # The law with a floor passed, with little to spare: the mean of the three runs lies inside its interval, near the upper end. The plain
 # power law promised far more than came; its interval, which holds only the chance between seeds, is far from the outcome. That is the
 # lesson about intervals as well: **they say how sure the fit is if the law has the right form, never whether it has**.
 #
 # Why does the curve bend? Because everything else was held fixed: a million tokens. A larger model cannot learn more from them than is in
-# them; $E$ is what these tokens leave open, not the entropy of the language. Had tokens grown with the models, the bend would have come later.
+# them; $E$ is what no larger model would get rid of with these tokens, not the entropy of the language. Had tokens grown with the models, the bend would have come later.
 # %% [markdown] lang="zh" of="63b768df"
-# 带下限的定律过关了，不过很勉强：三次训练的平均落在它的区间里，靠近上端。单纯的幂律许诺的下降则远远没有兑现；它的区间只包含随机种子带来的波动，
+# 带下限的定律过关了，不过很勉强：三次训练的平均落在它的区间里，靠近上端。单纯的幂律预言的下降要大得多，并没有兑现；它的区间只包含随机种子带来的波动，
 # 离实际结果很远。这也是关于区间的一课：**区间说的是“假如定律的形式没错，拟合有多可靠”，从来不说形式对不对**。
 #
-# 曲线为什么会弯？因为别的都固定住了：只有一百万个词元。模型再大，也学不到词元里没有的东西；$E$ 是这些词元留下的未知，不是语言本身的熵。
-# 如果词元跟着模型一起增加，弯得就没有这么早。
+# 曲线为什么会弯？因为别的都固定住了：只有一百万个词元。模型再大，也学不到词元里没有的东西；$E$ 是只读这一百万个词元时，怎样加大模型也降不下去的部分，
+# 不是语言本身的熵。如果词元跟着模型一起增加，曲线就会晚些才弯。
 # %% [markdown] lang="en" name="transfer"
 # ## Has it learned anything but betting?
 #
@@ -1117,8 +1123,8 @@ figure = curves(
 # ## 除了押注，它还学到了什么
 #
 # 指南说，这样预训练能学到*通用的表示*。来检验一下：给一段去掉了名字的文档，说出它来自四个库中的哪一个。网络**冻结**不动，
-# 只在末层状态的平均值上学一个线性分类器，标注很少。三个对手用同样的标注：*没训练过*的同一个网络，训练过但只取*词嵌入*、不经过各层的，
-# 以及*词袋*（只看出现了哪些词元，完全不用网络）。
+# 只在末层状态的平均值上学一个线性分类器，标注很少。三个对手用同样的标注：*没训练过*的同一个网络（untrained），
+# 训练过但只取*词嵌入*、不经过各层的（embeddings），以及*词袋*（bag of tokens，只看出现了哪些词元，完全不用网络）。
 # %% name="transfer-measure" tags=["measured"]
 from llmguide_lib.tasks import which_library
 
@@ -1191,9 +1197,9 @@ decide(
 # better than the tokens themselves. Had it been no better than either, the claim would have failed here. The limit: most of the gain lies in
 # the embeddings already; the layers, which were trained to bet and not to sum a text up, add less than one might think. (MLM's and NSP's part: chapter 5; side by side: chapter 8.)
 # %% [markdown] lang="zh" of="8a2e9d6b"
-# **指南的论断 2.3a** 中关于 CLM 的部分：靠预测下一个词元的预训练，能学到通用的表示。没人告诉过网络有哪些库，它冻结的状态却只凭少量标注就能把它们分开，
-# 远胜没训练过的网络，也胜过词元本身。如果它并不比这两者好，这个论断在这里就不成立。局限在于：大半收益已经在词嵌入里了；各层是为押注而训练的，
-# 不是为概括全文，加上的比人们想的少。（MLM 和 NSP 的部分见第 5 章，放在一起比较见第 8 章。）
+# **指南的说法 2.3a**（CLM 部分）：靠预测下一个词元的预训练，能学到通用的表示。没人告诉过网络有哪些库，它冻结的状态却只凭少量标注就能把它们分开，
+# 远胜没训练过的网络，也胜过词元本身。如果它并不比这两者好，这个说法在这里就不成立。局限在于：大半收益已经在词嵌入里了；各层是为押注而训练的，
+# 不是为概括全文，它们添的东西没有想象中多。（MLM 和 NSP 的部分见第 5 章，放在一起比较见第 8 章。）
 # %% [markdown] lang="en" name="suits"
 # ## Does CLM suit generation better than MLM?
 #
@@ -1201,9 +1207,9 @@ decide(
 # can be made to write: put `<|mask|>` behind the text, fill it in, repeat. So ask both for *the next token* of held-out documents, after
 # 64 tokens, at 256 places. And ask what it costs to go on: may anything be kept?
 # %% [markdown] lang="zh" of="47ef5f59"
-# ## 写文字，CLM 比 MLM 更合适吗？
+# ## 生成文本，CLM 比 MLM 更合适吗？
 #
-# 本书还有一个编码器 `bert-course`：参数量、步数、文本都一样，训练的是填补被遮住的词元。也可以让它写文字：在末尾放一个 `<|mask|>`，填上，再重复。
+# 本课程还有一个编码器 `bert-course`：参数量、步数、文本都一样，训练的是填补被遮住的词元。也可以让它生成文本：在末尾放一个 `<|mask|>`，填上，再重复。
 # 于是请两者都来猜没见过的文档里的*下一个词元*：前文 64 个词元，共 256 处。再看接着往下写的代价：算过的能不能留着用？
 # %% name="suits-measure" tags=["measured"]
 bert, bert_tokenizer = course.load("bert")
@@ -1240,9 +1246,9 @@ decide(
 # scored, compared and compressed. An MLM that bets as well, or a loss that is not the text's probability, would have decided otherwise. The
 # limit was measured as well: being good at betting does not say how to choose. (Side by side on more tasks: chapter 8.)
 # %% [markdown] lang="zh" of="5d782c1d"
-# **指南的论断 3.1b**：CLM 适合生成。判据有三条。第一，它训练的正是写作时要回答的问题，所以比同样大的 MLM 答得更好：
+# **指南的说法 3.1b**：CLM 适合生成。判据有三条。第一，它训练的正是写作时要回答的问题，所以比同样大的 MLM 答得更好：
 # MLM 很少见到要猜的地方正好是文末，而且只从被遮住的词元里学，不是从全部词元里学。第二，算过的不必再算。
-# 第三，每段文字有一个确切的概率，可以打分、比较、压缩。如果 MLM 押得一样准，或者损失并不等于文字的概率，结论就会相反。
+# 第三，每段文本有一个确切的概率，可以打分、比较、压缩。如果 MLM 押得一样准，或者损失并不等于文本的概率，结论就会相反。
 # 局限也量出来了：善于押注，不等于知道该怎么选。（更多任务上的比较见第 8 章。）
 # %% [markdown] lang="en" name="device"
 # ## On your GPU, if there is one
@@ -1288,7 +1294,7 @@ assert (result - expected).abs().max() < 1e-2
 # 意外程度衡量的是流畅，不是真实。写下的不能收回。上面的定律只来自四种极小的规模和固定的词元数；模型和数据要一起增长，见第 17 章。
 #
 # **文献。** [Radford 等人（2019）](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)（GPT-2）；
-# [Holtzman 等人（2020）](https://arxiv.org/abs/1904.09751)（top-p，以及概率大的文字为什么乏味）；[Fan 等人（2018）](https://arxiv.org/abs/1805.04833)（top-k）；
+# [Holtzman 等人（2020）](https://arxiv.org/abs/1904.09751)（top-p，以及概率大的文本为什么乏味）；[Fan 等人（2018）](https://arxiv.org/abs/1805.04833)（top-k）；
 # [Nguyen 等人（2024）](https://arxiv.org/abs/2407.01082)（min-p）；[Keskar 等人（2019）](https://arxiv.org/abs/1909.05858)（重复惩罚）；
 # [Kaplan 等人（2020）](https://arxiv.org/abs/2001.08361)、[Hoffmann 等人（2022）](https://arxiv.org/abs/2203.15556)（规模定律）；
 # [Bengio 等人（2015）](https://arxiv.org/abs/1506.03099)（只在真实前文上训练的问题）。
