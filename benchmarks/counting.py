@@ -34,7 +34,7 @@ ORDERS = {"million": (3, 4), "all": (3, 5)}
 
 
 def read_data() -> dict[str, dict]:
-    """For both questions: the tokens to count, the held-out windows (R, T + 1), and the bytes that each window counts."""
+    """For both questions: the tokens to count, the held-out windows (R, T + 1), and the bytes of each."""
     texts = {split: [document.text for document in documentation(split)] for split in ("train", "validation")}
     tokenizer = course_tokenizer()
     train, held_out = (token_row(texts[split], tokenizer) for split in ("train", "validation"))

@@ -18,7 +18,7 @@
 # **Write down your guess.** A byte of English documentation has 8 bits. The compressor `xz`, after reading 8 MB of such text, needs
 # 1.8 bits for each further byte. How many will a small neural model (3 million numbers) need that has read the same 8 MB, nearly eight times over? And
 # how many bits does *somebody who knows nothing* need?
-# %% [markdown] lang="zh" of="9bf4b76e"
+# %% [markdown] lang="zh" of="6417e246"
 # **先写下你的猜测。** 英文文档的一个字节有 8 比特。压缩程序 `xz` 读过 8 MB 同类文本之后，后面每个字节还需要 1.8 比特。
 # 一个小的神经网络模型（300 万个参数）把同样的 8 MB 读了将近八遍，每个字节需要几比特？如果对文本*一无所知*，又需要几比特？
 # %% name="imports"
@@ -53,7 +53,7 @@ torch.set_default_dtype(torch.float64)
 # | $p(\cdot \mid x_{<t})$ | softmax of the logits at place $t-1$ | $V$ | `logits[:, t - 1].softmax(-1)` |
 # | $-\log p(x_t \mid x_{<t})$ | **surprise** at the token that came, in nats | | |
 # | $L$ | mean surprise: the **cross-entropy** loss | one number | `F.cross_entropy` |
-# %% [markdown] lang="zh" of="3ef3b52d"
+# %% [markdown] lang="zh" of="0c229b60"
 # ## 链式法则：一段文本就是一连串押注
 #
 # **语言模型**给每段文本一个概率。没有哪张表装得下所有文本的概率。但一段文本的概率，等于各个词元在前文条件下的概率之积。
@@ -116,7 +116,7 @@ show(perplexity=surprise.mean().exp().item(), bits_per_byte=(surprise.sum() / ma
 # %% [markdown] lang="en" name="fair"
 # **Is the score fair?** Suppose that after some words *of* follows in 70 %, *that* in 20 % and *with* in 10 % of all texts.
 # Whoever bets $q$ has the mean surprise $-\sum_i p_i \log q_i$, the cross-entropy of $p$ and $q$. Try boasting, shrugging, and honesty (lower is better):
-# %% [markdown] lang="zh" of="23b3d1c2"
+# %% [markdown] lang="zh" of="dd8609fe"
 # **这样打分公平吗？** 假设写到某处，下一个词 70 % 是 *of*，20 % 是 *that*，10 % 是 *with*。押注 $q$ 的人，平均意外程度是
 # $-\sum_i p_i \log q_i$，也就是 $p$ 与 $q$ 的交叉熵。看看吹牛的、撒胡椒面的和老实人各得多少
 # （输出里的 boasts、shrugs、honest；越低越好）：
@@ -128,7 +128,7 @@ for name, bet in (("boasts ", [0.98, 0.01, 0.01]), ("shrugs ", [1 / 3, 1 / 3, 1 
 # The honest bet wins, and always does: the difference $-\sum_i p_i \log q_i + \sum_i p_i \log p_i$ is the Kullback-Leibler
 # divergence, which is positive unless $q = p$. What is left, $-\sum_i p_i \log p_i$, is the entropy of the language itself; no
 # model gets below it on average. So minimising this loss has one goal only: to say the true probabilities.
-# %% [markdown] lang="zh" of="7963c18c"
+# %% [markdown] lang="zh" of="80838258"
 # 老实人赢，而且永远会赢：两者之差 $-\sum_i p_i \log q_i + \sum_i p_i \log p_i$ 是 KL 散度，只要 $q \ne p$ 就大于零。
 # 剩下的 $-\sum_i p_i \log p_i$ 是语言本身的熵，平均而言，任何模型都不可能更低。所以把这个损失降到最低，目标只有一个：说出真实的概率。
 # %% [markdown] lang="en" name="guess-perplexity" role="prediction"
@@ -144,7 +144,7 @@ for name, perplexity, num_tokens in (("A", 10, 2), ("B", 60, 1)):
 # B, although its perplexity is six times as high. Perplexity counts *per token*, and whoever cuts a text into more
 # tokens has easier ones. **Compare perplexities only between models with the same tokenizer**; bits per byte can
 # be compared across tokenizers, on the same text and with all its tokens counted, and this book uses them.
-# %% [markdown] lang="zh" of="c9e6b91b"
+# %% [markdown] lang="zh" of="13d8e9a4"
 # 是 B，尽管它的困惑度是 A 的六倍。困惑度是*按词元*算的，切得越碎，每个词元就越好猜。
 # **只有分词器相同的模型，才能比较困惑度**；每字节比特数则不受分词器影响，只要是同一段文本，并且把全部词元都算进去，
 # 就能比较，本书用的就是它。
@@ -292,7 +292,7 @@ decide(
 # **The guide's claim 2.2d**, GPT's part: GPT is built on the Transformer. What decides it is that thirty lines of embeddings, causal
 # attention, feed-forward layers and norms give the numbers of the implementation in wide use, Hugging Face's, to ten digits. Had something else
 # been needed, no choice of ours would have made them agree. (BERT's part: chapter 5; XLNet's: chapter 8.)
-# %% [markdown] lang="zh" of="286ae301"
+# %% [markdown] lang="zh" of="ba7f2712"
 # **指南的说法 2.2d**（GPT 部分）：GPT 建立在 Transformer 之上。判据是：词嵌入、因果注意力、前馈层和归一化，三十行代码，
 # 算出的数与通行的实现（Hugging Face）有十位数字相同。如果还需要别的东西，怎么写都不可能对得上。（BERT 的部分见第 5 章，XLNet 的见第 8 章。）
 # %% [markdown] lang="en" name="breaks"
@@ -399,7 +399,7 @@ for name in ("not shifted", "no mask"):  # with both seeds: looks far better, is
 #
 # The test needs no training: **exchange the token that a bet is about; the bet must not move.** It finds both mistakes. (Looking
 # whether a later token moves anything earlier, as above, finds the missing mask only: the model that is not shifted is causal.)
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="8bcef3a1"
 # 两个错误的训练看起来都好极了：训练损失远低于正确的那个，因为照抄看得见的东西很容易。可是真实损失*比把筹码平摊给所有词元还差*
 # （$\log 2048 = 7.6$ 奈特）。不移位的模型：问它下一个词元，它会信心十足地把上一个重复一遍。没掩码的模型：到了真正要预测的时候，
 # 已经没有答案可抄，它却同样自信。训练损失降得快得可疑，远低于计数能达到的水平，就是症状。
@@ -430,7 +430,7 @@ assert [bet_moves(*way) for way in ways.values()] == [False, True, True]
 # Beside it stand two rivals that only count, on exactly the tokens that the 40 steps have read: a **unigram** model
 # knows how frequent each token is, a **trigram** model (Kneser-Ney) what followed the last two tokens. The long run gets rivals of its own
 # size: models that counted the *whole* training text (recorded, `python benchmarks/counting.py`).
-# %% [markdown] lang="zh" of="ae2b9d7b"
+# %% [markdown] lang="zh" of="44e63bdb"
 # ## 长跑的前四十步，现场来跑
 #
 # 本课程的解码器 `gpt-course`（下称课程模型）有 290 万个参数，学了 4500 步（用两个 CPU 核，80 分钟），
@@ -547,7 +547,7 @@ figure = curves(
 # %% [markdown] lang="en" role="caption"
 # The live run's loss at the left, and the recorded curve of the long run that goes on from there; the steps are on a
 # logarithmic axis. There the curve is nearly straight: each tenfold of the steps buys about the same (at the end the falling learning rate helps).
-# %% [markdown] lang="zh" of="fe8ff7c2"
+# %% [markdown] lang="zh" of="8fd62604"
 # 左边是现场训练的损失（live），右边接着的是事先记录的长跑曲线（long run）；步数用对数轴。在对数轴上，曲线几乎是直的：步数每变成十倍，换来的下降差不多一样多（末尾还有学习率下降的功劳）。
 # %% [markdown] lang="en" name="live-read"
 # Counting wins the first minute, and clearly. In 40 steps the network has learned which tokens are frequent and something about what follows
@@ -560,7 +560,7 @@ figure = curves(
 # read the text nearly eight times, the others once. On texts that it was trained on it needs 1.02: a third of a bit is overfitting. And its own numbers,
 # more bytes than the text, are not counted: it is no compressor as `xz` is one. Somebody who knows nothing would need 8 bits
 # for a byte of *anything*; who knows the 2,048 tokens only, about 3.2.
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="c760145f"
 # 第一分钟，计数赢了，而且赢得很明显。40 步里，神经网络学会了哪些词元常见，也学到一点谁跟在谁后面；三元模型把同样的文本读一遍，
 # 就记住了其中每一对词元。文本更多，计数也会更准：读完全部训练文本，又降了三分之一比特以上；把三个词元换成五个，再降一点。
 # 但路也就走到头了：更长的上下文几乎不会出现第二次。读过全部文本的神经网络比它们都准，领先多少，看最后一行。
@@ -610,7 +610,7 @@ print(f"course    {long['steps']:5}  {written(gpt, Sample(seed=0))[:95]!r}")
 # | beam search | keep the $b$ best *beginnings* at every step |
 #
 # The rules for temperature, top-$k$, top-$p$ and min-$p$ written out, on a distribution of five tokens:
-# %% [markdown] lang="zh" of="2ae07a75"
+# %% [markdown] lang="zh" of="eba1eb43"
 # ## 从押注到文本：解码
 #
 # 模型只管押注，总要有人来选。选中一个词元写下来，当成已知的前文读进去，再押下一个。各种选法的差别，在于允许选哪些词元：
@@ -736,7 +736,7 @@ for name, ids in texts.items():
 #   are one and the same, which makes 0.25 at most; people too wrote only one, so theirs is 0.25 at most as well.
 #
 # Brackets: 95 % intervals over the 16 beginnings.
-# %% [markdown] lang="zh" of="40b77d37"
+# %% [markdown] lang="zh" of="8e6965a4"
 # ## 各种方法效果如何：量一量
 #
 # 从没见过的文档里取 16 个开头（各 12 个词元），每个后面写 48 个词元；带随机性的方法各抽四次。禁止写出文本结束符，好让长度一样。
@@ -846,7 +846,7 @@ figure = curves(
 # The model's surprise along the text, in groups of six tokens. What people wrote stays surprising all along; greedy's text is
 # hardly surprising from the start and ever less so, because it repeats itself. Plain
 # drawing stays with people's; top-p lies between greedy and people.
-# %% [markdown] lang="zh" of="ca235996"
+# %% [markdown] lang="zh" of="e6f59756"
 # 沿着文本往后，模型的意外程度（每六个词元一组）。人写的文本一路都让模型意外；贪心写的从一开始就不太意外，而且越来越低，因为它在重复自己。
 # 直接抽样与人写的差不多，top-p 介于贪心和人写的之间。
 # %% [markdown] lang="en" name="measure-read"
@@ -866,7 +866,7 @@ figure = curves(
 #
 # **Likelihood alone judges nobody.** The judge, who never saw the network, likes the text of greedy and of beam search best too. Whoever measures it, likelihood rewards
 # the obvious; only repeats and variety expose it. A surprise as people's is necessary for text like people's, not sufficient: noise can have it too.
-# %% [markdown] lang="zh" of="d19771e9"
+# %% [markdown] lang="zh" of="5401798f"
 # **概率最大的文本不是最好的文本。** 贪心和束搜索写出的文本，模型觉得比人写的可能得多，其中很多却是在重复：某个短语说过一遍，再说一遍的概率就更高，
 # 从此绕不出来。人不写最可能的话：说了等于没说。
 #
@@ -926,7 +926,7 @@ show(same_text=mine[1] == text.tolist(), score=difference(torch.tensor(mine[0]),
 # %% [markdown] lang="en" name="explore-beam"
 # Beam search serves where the answer is largely given, as in translation (chapter 7). For open text it finds what was measured above:
 # the probable, and so the dull.
-# %% [markdown] lang="zh" of="08a1d027"
+# %% [markdown] lang="zh" of="7fc70646"
 # 答案大体确定的任务（例如翻译，第 7 章）适合束搜索。开放式写作，它找到的就是上面量出来的那种：最可能的，因而最乏味的。
 # %% name="explore-beam-tree" tags=["free"]
 from llmguide_lib.widgets import BeamExplorer
@@ -950,7 +950,7 @@ BeamExplorer(gpt, tokenizer, "The function returns")
 # | with a cache | $\approx 2N$, and for attention in proportion to $t$ | $2 \cdot L \cdot G \cdot K$ numbers per token |
 #
 # $N$ parameters, $L$ layers, $G$ key-value heads of width $K$. The function above has it built in (five lines). It must be *equal*:
-# %% [markdown] lang="zh" of="50190211"
+# %% [markdown] lang="zh" of="2a652b3b"
 # ## KV 缓存：算过的不再算
 #
 # 写第 100 个词元，模型要读前面 99 个；写第 101 个，要读 100 个，其中 99 个是一样的。因果注意力下，后面来的词元不会改变前面位置上算好的任何东西。
@@ -1014,7 +1014,7 @@ assert with_cache[-1] / with_cache[1] < min(1.5, without[-1] / without[1])
 # %% [markdown] lang="en" name="cache-read"
 # Llama 3 8B's cache takes 1.07 GB. How many times faster the cache is has no single answer: without it the time per token grows with
 # the length, with it it does not, so the gain grows with the text.
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="3569b6f9"
 # Llama 3 8B 的缓存要 1.07 GB。快几倍则没有唯一的答案：不用缓存，每个词元的用时随长度增长；用了就不再增长，所以文本越长，差距越大。
 # %% name="cache-plot" tags=["free"]
 figure = curves(
@@ -1095,7 +1095,7 @@ assert max(heads, key=lambda place: heads[place][1])[0] == 0
 # Layer by layer, here: the answer climbs from far down the list with every layer, and is first only at the very end. And hardly any head
 # decides it alone: nearly all can be switched off one at a time without changing the answer. Those that count most sit in the *first* layer, where
 # everything later gets its material. That is one sentence and one model: try others in the explorer before you believe it.
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="e216e79a"
 # 在这里是一层一层浮现的：答案起初排得很靠后，每过一层就往前，到最后一层才排第一。也几乎没有哪个头能单独说了算：绝大多数头，每次关掉一个，答案都不变。
 # 影响最大的几个头在*第一*层，后面各层的材料都从那里来。这只是一句话、一个模型：先在上面的探索器里试试别的句子，再决定信不信。
 # %% [markdown] lang="en" name="own-model"
@@ -1103,7 +1103,7 @@ assert max(heads, key=lambda place: heads[place][1])[0] == 0
 #
 # The explorer runs any small decoder, also the one that you trained for forty steps. Compare its bars with those of the course model: type
 # several beginnings. Which tokens lead? Does a word far back make any difference?
-# %% [markdown] lang="zh" of="6945c69a"
+# %% [markdown] lang="zh" of="5a5a0bad"
 # ## 把你自己的模型放进浏览器
 #
 # 这个探索器能运行任何小型解码器，包括你刚才训练了四十步的那个。把它的条形与课程模型的对比一下：多输入几个不同的开头。
@@ -1112,7 +1112,7 @@ assert max(heads, key=lambda place: heads[place][1])[0] == 0
 NextTokenExplorer(live, tokenizer, "Returns the number of")
 # %% [markdown] lang="en" role="caption"
 # The same explorer with the model of the live run: the tokens of a text, and its ten most probable next tokens as bars.
-# %% [markdown] lang="zh" of="c393ea37"
+# %% [markdown] lang="zh" of="b89f424c"
 # 同一个探索器，换成现场训练的模型：一段文本的各个词元，以及概率最大的十个下一词元的条形。
 # %% [markdown] lang="en" name="own-page"
 # And it fits into one file. The next cell writes `my-model.html`: your model, its tokenizer and the explorers in a page that opens from a
@@ -1123,7 +1123,7 @@ NextTokenExplorer(live, tokenizer, "Returns the number of")
 # %% name="own-page-write" tags=["free"]
 from llmguide_lib.widgets import export_page
 
-page = export_page(live, tokenizer, "my-model.html", title="Forty steps", overwrite=True)
+page = export_page(live, tokenizer, "my-model.html", title="my-model", overwrite=True)
 print(page.name, f"{page.stat().st_size / 1e6:.1f} MB")
 # %% [markdown] lang="en" name="scaling"
 # ## A scaling law, and a prediction that could fail
@@ -1137,7 +1137,7 @@ print(page.name, f"{page.stat().st_size / 1e6:.1f} MB")
 # Both were fitted to the four sizes, and what they say about a fifth (751 thousand) was written to the record with an interval
 # *before* it was trained (`benchmarks/scaling.py`; the file's history shows the order). Here you fit them again: once $\alpha$ is
 # given, $L$ is linear in $N^{-\alpha}$, and fitting a straight line gives $E$ and $A$; so trying many $\alpha$ is all that is needed.
-# %% [markdown] lang="zh" of="69830fde"
+# %% [markdown] lang="zh" of="185442b6"
 # ## 规模定律，以及一个可能落空的预言
 #
 # **规模定律**（scaling law，也译缩放定律）说的是：模型越大，预测越准。*准多少*，用小模型就能事先说出来，大模型正是这样规划的。我们训练了四种规模（3.9 万到 32.6 万个参数，含与输出头共用的词嵌入），
@@ -1236,7 +1236,7 @@ figure = curves(
 # %% [markdown] lang="en" role="caption"
 # Bits per byte over the number of parameters, on a logarithmic axis: what was measured at five sizes, and the two laws fitted to the
 # first four. The power law misses the four as well, and goes on falling; the one with a floor bends.
-# %% [markdown] lang="zh" of="75f9b202"
+# %% [markdown] lang="zh" of="178cb83c"
 # 每字节比特数与参数量（对数轴）：五种规模的测量值（measured），以及用前四种拟合的两个定律。幂律（power law）连前四个点也没对上，而且一路往下；
 # 带下限的（with a floor）逐渐变平。
 # %% [markdown] lang="en" name="scaling-read"
@@ -1250,7 +1250,7 @@ figure = curves(
 # is no bound on what these tokens can teach: a model that counts four tokens on the same million reaches 1.72 bits per byte, less than $E$ and less than all
 # five networks, which read each token once. The learning rate is a rival cause: at the second size twice the rate would have been better by 0.02, several times
 # the spread between seeds, and the other three sizes (the largest included) were not tuned or not finely. To find out, one would let the tokens grow with the models and tune each size (chapter 17).
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="4be34d6a"
 # 带下限的定律过关了：三次训练的平均落在它的区间里；按当初写下的算法靠近上端，如果像 Kaplan 等人那样，$N$ 不算词嵌入，就离中间近一些。
 # 单纯的幂律预言的下降要大得多，无论 $N$ 怎么算都没有兑现。其实事先就能否定它：它连那*四个*点都对不上，偏差是随机种子所能解释的好几倍。
 # 它的区间对此一无所知。**这样的区间说的是“假如定律的形式没错，拟合有多可靠”，从来不说形式对不对**；要知道形式对不对，得看残差。
@@ -1361,7 +1361,7 @@ decide(
 # the embeddings already; the layers, which were trained to bet and not to sum a text up, add little, and nothing certain at 160 labels. It is *one*
 # task, about topics, which is far from "general"; the intervals hold the draw of the labels only, and the labelled texts are ones that the
 # network was trained on (those of the trial are not). (MLM's and NSP's part: chapter 5; side by side: chapter 8.)
-# %% [markdown] lang="zh" of="8a2e9d6b"
+# %% [markdown] lang="zh" of="656e777f"
 # **指南的说法 2.3a**（CLM 部分）：靠预测下一个词元的预训练，能学到通用的表示。没人告诉过网络有哪些库，它冻结的状态却只凭少量标注就能把它们分开，
 # 远胜没训练过的网络，也胜过词元本身。如果它并不比这两者好，这个说法在这里就不成立。局限：大半收益已经在词嵌入里了；各层是为押注而训练的，
 # 不是为概括全文，它们添的东西不多，标注到 160 个时已经看不出确定的好处。这只是*一项*任务，看的是主题，离“通用”还很远；
@@ -1372,7 +1372,7 @@ decide(
 # The course has an encoder too, `bert-course`: as many parameters, as many steps, the same texts, trained to fill in hidden tokens. It
 # can be made to write: put `<|mask|>` behind the text (eight of them, which serves it better than one), fill in the first, repeat. So ask both for *the next token* of held-out documents, after
 # 64 tokens, at 256 places. And ask what it costs to go on: may anything be kept?
-# %% [markdown] lang="zh" of="47ef5f59"
+# %% [markdown] lang="zh" of="e1cd451a"
 # ## 生成文本，CLM 比 MLM 更合适吗？
 #
 # 本课程还有一个编码器 `bert-course`：参数量、步数、文本都一样，训练的是填补被遮住的词元。也可以让它生成文本：在末尾放上 `<|mask|>`
@@ -1412,7 +1412,7 @@ decide(
 # hidden tokens only, not from all (not separated here; the encoder's attention differs too, three of its five layers see only a few neighbours). Nothing computed must be computed again. And a text has one exact probability, by which it can be
 # scored, compared and compressed. An MLM that bets as well, or a loss that is not the text's probability, would have decided otherwise. The
 # limit was measured as well: being good at betting does not say how to choose. (Side by side on more tasks: chapter 8.)
-# %% [markdown] lang="zh" of="5d782c1d"
+# %% [markdown] lang="zh" of="c6359968"
 # **指南的说法 3.1b**：CLM 适合生成。判据有三条。第一，它训练的正是写作时要回答的问题，所以比同样大的 MLM 答得更好：
 # 原因多半是 MLM 很少见到要猜的地方正好是文末，而且只从被遮住的词元里学，不是从全部词元里学
 # （这里没有把两者分开；编码器的注意力也不同，五层里有三层只看得到附近几个词元）。第二，算过的不必再算。
@@ -1456,7 +1456,7 @@ assert (result - expected).abs().max() < 1e-2
 # [nostalgebraist 2020](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens) (logit lens).
 #
 # **Next:** [the exercises of this chapter](exercises.en.ipynb).
-# %% [markdown] lang="zh" of="60795fba"
+# %% [markdown] lang="zh" of="cf046f21"
 # ## 回到开头的问题
 #
 # 怎样公平地给押注打分？看押在真正出现的词上的概率，取对数再变号。只有说出真实的概率，这个分数才最小。
