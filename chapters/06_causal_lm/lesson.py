@@ -1424,11 +1424,11 @@ decide(
 # %% [markdown] lang="en" name="device"
 # ## On your GPU, if there is one
 #
-# The same model on the best device at hand gives the same bets, up to the rounding of float32.
-# %% [markdown] lang="zh" of="3b3e93eb"
+# The same model on the best device at hand gives the same bets, up to rounding (of float32, or of TF32 where a GPU multiplies with that).
+# %% [markdown] lang="zh" of="16801cee"
 # ## 有 GPU 就用 GPU
 #
-# 同一个模型放到可用的最快设备上，押注相同，相差不超过 float32 的舍入误差。
+# 同一个模型放到可用的最快设备上，押注相同，相差不超过舍入误差（float32 的；如果 GPU 用 TF32 做乘法，就是 TF32 的）。
 # %% name="device-check" tags=["device"]
 there = runtime.device()
 with torch.no_grad():
