@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What counting reaches on the texts of chapter 06: with the million tokens of its scaling law, and with all.
 
-    python benchmarks/counting.py           # about two minutes on one thread; goes on where it stopped
+    python benchmarks/counting.py           # about three minutes on one thread; goes on where it stopped
 
 Kneser-Ney models of tokens count (a) what the models of benchmarks/scaling.py read with seed 0, and are scored on the
 same held-out windows as those, (b) the whole training text, scored on the windows of the lesson's live run.
