@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -301,6 +302,12 @@ def test_half_right_earns_what_it_deserves():
 )
 def test_a_list_that_is_unfinished_or_half_wrong_is_told_so(answer, told):
     assert told in judge(HAND, observe(HAND, answer)).says["en"]
+
+
+def test_a_tensor_of_one_number_has_no_place_to_name():
+    said = verdict(exercise("06_causal_lm", "loss"), lambda logits, tokens, lengths: logits.sum() * 0 + 7).says
+    assert re.search(r"it gives 7 instead of \d\.\d+$", said["en"]), said["en"]
+    assert re.search(r"得到 7，应为 \d\.\d+", said["zh"]) and "[]" not in said["zh"]
 
 
 def test_a_mistake_is_named_although_an_edge_case_is_wrong_too():

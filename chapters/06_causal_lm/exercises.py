@@ -13,8 +13,8 @@ from torch.nn import functional as F
 # %% [markdown] lang="zh" of="18e40e21"
 # ## 1. 手算三个词元
 #
-# 一段文字有三个词元，共 15 个字节。模型给真正出现的词元的概率是 $1/4$、$1/8$、$1/16$。算到小数点后三位：
-# *损失*（奈特每词元）、*困惑度*、*每字节比特数*。
+# 一段文本有三个词元，共 15 个字节。模型给真正出现的词元的概率是 $1/4$、$1/8$、$1/16$。算到小数点后三位：
+# *损失*（每词元的奈特数）、*困惑度*、*每字节比特数*。
 # %% exercise="hand" answer="by_hand"
 by_hand = [
     # BEGIN SOLUTION
@@ -34,7 +34,7 @@ by_hand = [
 # 3. The tokens cost 2, 3 and 4 bits: 9 bits, $9 \cdot 0.693 = 6.238$ nats. Divide the nats by 3 tokens, the bits by 15 bytes.
 # %% [markdown] lang="zh" of="31e32102"
 # 1. 1 要减半几次才是 $1/8$？这就是以比特计的意外程度。1 比特是 $\ln 2 = 0.693$ 奈特。
-# 2. 损失是每个词元的平均，困惑度是 $e$ 的损失次方，每字节比特数要用整段文字的*全部*比特。
+# 2. 损失是每个词元的平均，困惑度是 $e$ 的损失次方，每字节比特数要用整段文本的*全部*比特。
 # 3. 三个词元分别花 2、3、4 比特，一共 9 比特，合 $9 \cdot 0.693 = 6.238$ 奈特。奈特除以 3 个词元，比特除以 15 个字节。
 # %% [markdown] lang="en" role="exercise" exercise="loss" difficulty=2 minutes=15 points=3
 # ## 2. The loss of a batch
@@ -47,14 +47,14 @@ by_hand = [
 # - every real target counts equally, whatever text it belongs to; a text of one token has no target;
 # - it must also work where logits are very large; `F.cross_entropy` is allowed, the library's `cross_entropy` is not.
 # %% [markdown] lang="zh" of="6fac2db2"
-# ## 2. 一批文字的损失
+# ## 2. 一批文本的损失
 #
 # 完成 `next_token_loss(logits, tokens, lengths)`：对整批里所有要预测的词元，求意外程度的平均，单位是奈特。
 #
 # - `logits` 是 $(B, T, V)$，`tokens` 是 $(B, T)$；位置 $t$ 的 logits 押的是位置 $t+1$ 的词元；
-# - 第 $b$ 段文字有 `lengths[b]` 个词元，后面的都是填充，不能算；
-# - 每个真正的目标分量相同，不管它属于哪一段；只有一个词元的文字没有目标；
-# - logits 非常大时也要正确；可以用 `F.cross_entropy`，不能用本书的库里的 `cross_entropy`。
+# - 第 $b$ 段文本有 `lengths[b]` 个词元，后面的都是填充，不能算；
+# - 每个真正的目标都算同样的分量，不管它属于哪一段；只有一个词元的文本没有目标；
+# - logits 非常大时也要正确；可以用 `F.cross_entropy`，不能用本书库里的 `cross_entropy`。
 # %% exercise="loss" answer="next_token_loss"
 def next_token_loss(logits, tokens, lengths):
     # BEGIN SOLUTION
@@ -104,19 +104,19 @@ def keep_top_p(probabilities, p):
 # %% [markdown] lang="en" role="exercise" exercise="cache" difficulty=3 minutes=20 points=3
 # ## 4. Two bugs in the cache
 #
-# A colleague wrote causal attention with a cache: the text comes in parts, and the keys and values of earlier parts are kept. With
-# the whole text in one part, or token by token, nothing seems wrong at first sight; but the results differ from those without
+# A colleague wrote causal attention with a cache: the text comes in parts, and the keys and values of earlier parts are kept. The shapes
+# fit and nothing raises an error; but however the text is cut, the results differ from those without
 # cache. **Two** lines have a bug. Mend them.
 #
 # - `x` is $(T, D)$, a row for each token; `positions` has a vector for each position of the text, to be added;
 # - `parts` are the sizes of the parts, such as `[3, 1, 1]`; the result, $(T, D)$, must be the same for every way of cutting.
-# %% [markdown] lang="zh" of="7b0dbc8f"
+# %% [markdown] lang="zh" of="3904d5fc"
 # ## 4. 缓存里的两处错误
 #
-# 同事写了带缓存的因果注意力：文字分段送入，前面各段的键和值都留着。无论整段一次送入，还是逐个词元送入，乍一看都没问题，结果却与不用缓存时不同。
-# 有**两**行出了错，请改正。
+# 同事写了带缓存的因果注意力：文本分段送入，前面各段的键和值都留着。形状都对，也不报错，但无论怎么切，结果都与不用缓存时不同。
+# 有**两行**出了错，请改正。
 #
-# - `x` 是 $(T, D)$，每个词元一行；`positions` 里，文字的每个位置有一个向量，要加上去；
+# - `x` 是 $(T, D)$，每个词元一行；`positions` 里，文本的每个位置有一个向量，要加上去；
 # - `parts` 是各段的长度，例如 `[3, 1, 1]`；结果是 $(T, D)$，不管怎么切，都必须一样。
 # %% exercise="cache" answer="attend_in_parts"
 def attend_in_parts(x, positions, w_q, w_k, w_v, parts):
@@ -146,7 +146,7 @@ def attend_in_parts(x, positions, w_q, w_k, w_v, parts):
 # 3. `positions[seen : seen + len(part)]`; and query number $t$ of the part stands at `seen + t`, so it may see the keys
 #    `torch.arange(len(keys)) <= seen + torch.arange(len(part))[:, None]`.
 # %% [markdown] lang="zh" of="46b7846e"
-# 1. 设 `parts = [3, 1, 1]`，写下第二段在文字里的位置，再看代码给它的是哪些位置。
+# 1. 设 `parts = [3, 1, 1]`，写下第二段在文本里的位置，再看代码给它的是哪些位置。
 # 2. 一段里的每个词元，都可以看到这一段的全部吗？只有哪一种情况下没有区别？
 # 3. `positions[seen : seen + len(part)]`；这一段的第 $t$ 个查询在位置 `seen + t`，所以它能看的键是
 #    `torch.arange(len(keys)) <= seen + torch.arange(len(part))[:, None]`。
@@ -166,7 +166,7 @@ def attend_in_parts(x, positions, w_q, w_k, w_v, parts):
 # %% [markdown] lang="zh" of="23b6871e"
 # ## 5. 手算一棵树
 #
-# 两个词元的文字。下面是第一个词元和它的概率，以及它后面各个词元的概率：
+# 两个词元的文本。下面是第一个词元和它的概率，以及它后面各个词元的概率：
 #
 # | 第一个 | 概率 | 后面 |
 # |---|---|---|
@@ -174,7 +174,7 @@ def attend_in_parts(x, positions, w_q, w_k, w_v, parts):
 # | B | 0.3 | 0.55、0.45 |
 # | C | 0.2 | 0.95、0.05 |
 #
-# 写出四个数：*贪心*找到的文字的概率，*两束的束搜索*找到的文字的概率，*概率最大*的文字的概率，以及找到它*最少要几束*。
+# 写出四个数：*贪心*找到的文本的概率，*两束的束搜索*找到的文本的概率，*概率最大*的文本的概率，以及找到它*最少要几束*。
 # %% exercise="tree" answer="tree"
 tree = [
     # BEGIN SOLUTION
@@ -196,8 +196,8 @@ tree = [
 # 3. A gives $0.5 \cdot 0.3$, B gives $0.3 \cdot 0.55$, C gives $0.2 \cdot 0.95$. C is only the third of the beginnings.
 # %% [markdown] lang="zh" of="4b35622f"
 # 1. 贪心的第一个词元选谁？选了就不能回头。
-# 2. 两束保留两个*开头*。是哪两个？再比较以它们开头的所有文字。
-# 3. A 得 $0.5 \cdot 0.3$，B 得 $0.3 \cdot 0.55$，C 得 $0.2 \cdot 0.95$。C 在开头里只排第三。
+# 2. 两束保留两个*前缀*。是哪两个？再比较以它们开头的所有文本。
+# 3. A 得 $0.5 \cdot 0.3$，B 得 $0.3 \cdot 0.55$，C 得 $0.2 \cdot 0.95$。C 在前缀里只排第三。
 # %% [markdown] lang="en" role="exercise" exercise="context" difficulty=2 minutes=15 points=2
 # ## 6. Measure what one letter of context is worth
 #
@@ -212,12 +212,12 @@ tree = [
 # %% [markdown] lang="zh" of="563828d5"
 # ## 6. 量一量，一个字符的上下文值多少
 #
-# 对 `text` 里的字符测量下面三个数，单位是*比特每字符*，精确到小数点后三位：
+# 对 `text` 里的字符测量下面三个数，单位是*每字符比特数*，精确到小数点后三位：
 #
 # 1. 如果出现过的字符都同样可能，意外程度是多少；
-# 2. 如果知道每个字符*在这段文字里*的频率，平均意外程度是多少；
-# 3. 对每一对相邻的字符，如果知道前一个，也知道每对字符在这段文字里出现的次数，那么对后一个的平均意外程度是多少：
-#    $p(b \mid a)$ 等于 $ab$ 这对的次数，除以以 $a$ 开头的对数。
+# 2. 如果知道每个字符*在这段文本里*的频率，平均意外程度是多少；
+# 3. 对每个字符对（相邻的两个字符），如果知道前一个，也知道各字符对在这段文本里出现的次数，那么对后一个的平均意外程度是多少：
+#    $p(b \mid a)$ 等于字符对 $ab$ 出现的次数，除以第一个字符是 $a$ 的字符对的总数。
 #
 # 想一想：如果用十个字符的上下文，而不是一个，为什么第 3 个数会小得离谱？
 # %% exercise="context" answer="measured"
@@ -252,5 +252,5 @@ measured = [
 # 3. `bits(Counter(zip(text, text[1:]))) - bits(Counter(text[:-1]))`: pairs, minus first characters.
 # %% [markdown] lang="zh" of="fdc01422"
 # 1. `len(set(text))` 是不同字符的个数，`Counter(text)` 是每个字符出现的次数。
-# 2. 按链式法则，对一对字符的意外程度，等于对第一个的意外程度，加上已知第一个时对第二个的意外程度。`zip(text, text[1:])` 给出所有的对。
-# 3. `bits(Counter(zip(text, text[1:]))) - bits(Counter(text[:-1]))`：一对的，减去第一个字符的。
+# 2. 按链式法则，对一个字符对的意外程度，等于对第一个字符的意外程度，加上已知第一个时对第二个的意外程度。`zip(text, text[1:])` 给出所有的字符对。
+# 3. `bits(Counter(zip(text, text[1:]))) - bits(Counter(text[:-1]))`：字符对的，减去第一个字符的。

@@ -152,6 +152,8 @@ def _describe_value(seen: object, wanted: object) -> Texts:
 
 
 def _describe_numbers(seen: list[float], wanted: list[float], shape: list[int]) -> Texts:
+    if not shape:
+        return _texts("it gives {0:.4g} instead of {1:.4g}", "得到 {0:.4g}，应为 {1:.4g}", seen[0], wanted[0])
     distances = [abs(a - b) if math.isfinite(a) else math.inf for a, b in zip(seen, wanted, strict=True)]
     worst = max(range(len(distances)), key=distances.__getitem__)
     place, rest = [], worst

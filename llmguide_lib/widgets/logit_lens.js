@@ -12,7 +12,7 @@ import { stoppable } from "./stoppable.js";
 import { interventions, partsOf, switched } from "./switches.js";
 
 const TEXTS = {
-  title: { en: "Logit lens and head switch", zh: "Logit lens（逐层读出）与注意力头开关" },
+  title: { en: "Logit lens and head switch", zh: "logit 透镜与注意力头开关" },
   text: { en: "Text", zh: "文本" },
   lens_after: {
     en: "What would come after each token if the model ended at this row.",
@@ -46,11 +46,11 @@ const TEXTS = {
   watch: { en: "follow “{0}”", zh: "跟踪“{0}”" },
   now: {
     en: "“{0}” has {1}, a log probability of {2} nats. Switch parts off below and see what becomes of it.",
-    zh: "“{0}”的概率是 {1}，对数概率是 {2} nat。在下面关掉一些部分，看它怎么变。",
+    zh: "“{0}”的概率是 {1}，对数概率是 {2} 奈特。在下面关掉一些部分，看它怎么变。",
   },
   before: {
     en: "“{0}”: from {1} to {2}; its log probability changes by {3} nats.",
-    zh: "“{0}”：从 {1} 变到 {2}，对数概率变化 {3} nat。",
+    zh: "“{0}”：从 {1} 变到 {2}，对数概率变化 {3} 奈特。",
   },
   switches: {
     en: "Parts of the model. Choose one to switch it off: it then adds nothing to the residual stream. A layer's name switches the whole layer.",
@@ -61,18 +61,18 @@ const TEXTS = {
   on: { en: "on", zh: "开" },
   off: { en: "off", zh: "关" },
   part: { en: "{0}, {1}: {2}", zh: "{0}，{1}：{2}" },
-  effect: { en: "{0}, {1}: {2}; alone off {3} nats", zh: "{0}，{1}：{2}；单独关掉时 {3} nat" },
+  effect: { en: "{0}, {1}: {2}; alone off {3} nats", zh: "{0}，{1}：{2}；单独关掉时 {3} 奈特" },
   toggle: { en: "all of {0}: {1}", zh: "整个{0}：{1}" },
   reset: { en: "Switch all on", zh: "全部打开" },
   measure: { en: "Measure every part", zh: "逐个测量" },
   stop: { en: "Stop", zh: "停" },
   measured_after: {
     en: "In each cell: by how many nats the log probability of “{0}” after “{1}” in the model's answer changes when only this part is off. Blue parts speak for the token, orange ones against it; full colour means 1 nat or more.",
-    zh: "每个格子：只关掉这一部分时，在模型的答案里，“{1}”之后“{0}”的对数概率变化多少 nat。蓝色的部分支持这个词元，橙色的反对；颜色最深表示 1 nat 以上。",
+    zh: "每个格子：只关掉这一部分时，在模型的答案里，“{1}”之后“{0}”的对数概率变化多少奈特。蓝色的部分支持这个词元，橙色的反对；颜色最深表示 1 奈特以上。",
   },
   measured_at: {
     en: "In each cell: by how many nats the log probability of “{0}” at “{1}” in the model's answer changes when only this part is off. Blue parts speak for the token, orange ones against it; full colour means 1 nat or more.",
-    zh: "每个格子：只关掉这一部分时，在模型的答案里，“{1}”处“{0}”的对数概率变化多少 nat。蓝色的部分支持这个词元，橙色的反对；颜色最深表示 1 nat 以上。",
+    zh: "每个格子：只关掉这一部分时，在模型的答案里，“{1}”处“{0}”的对数概率变化多少奈特。蓝色的部分支持这个词元，橙色的反对；颜色最深表示 1 奈特以上。",
   },
 };
 

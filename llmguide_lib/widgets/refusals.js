@@ -54,7 +54,7 @@ export const REFUSALS = {
     en: "This model reads in both directions; it fills gaps and cannot go on with a text.",
     zh: "这个模型双向阅读，会填空，不会续写。",
   },
-  nan: { en: "The model's scores are not numbers: its weights are too large.", zh: "模型的得分不是数：权重过大。" },
+  nan: { en: "The model's scores are not numbers: its weights are too large.", zh: "模型的分数不是数：权重过大。" },
   range: { en: "{0} is {1}, it must be {2}.", zh: "{0} 是 {1}，应为 {2}。" },
   unknown: { en: "{0} is unknown; known are {1}.", zh: "不认识 {0}，认识的是 {1}。" },
   unpacked: { en: "Python cannot send this model: {0}.", zh: "Python 无法发送这个模型：{0}。" },

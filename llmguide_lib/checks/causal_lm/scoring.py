@@ -81,7 +81,7 @@ HAND = Exercise(
             "bits per token",
             [MEAN, math.exp(MEAN), sum(BITS) / len(BITS)],
             {"en": "These are bits per token, not per byte.", "zh": "这是每词元的比特数，不是每字节的。"},
-            {"en": "All bits of the text, divided by its 15 bytes.", "zh": "整段文字的比特数，除以它的 15 个字节。"},
+            {"en": "All bits of the text, divided by its 15 bytes.", "zh": "整段文本的比特数，除以它的 15 个字节。"},
             "https://github.com/lucidrains/MEGABYTE-pytorch/issues/14",
         ),
     ),
@@ -163,10 +163,10 @@ LOSS = Exercise(
     reference=_loss,
     forbidden=("llmguide_lib.objectives.cross_entropy",),
     cases=(
-        Case("hand", {"en": "One text, by hand", "zh": "手算的一段文字"}, _hand_text),
-        Case("general", {"en": "Texts of equal length", "zh": "长度相同的文字"}, lambda: _texts([6, 6, 6], 1)),
-        Case("general", {"en": "Texts of different lengths", "zh": "长短不一的文字"}, lambda: _texts([6, 2, 4], 3)),
-        Case("edge", {"en": "A text of a single token", "zh": "只有一个词元的文字"}, lambda: _texts([5, 1, 3], 5)),
+        Case("hand", {"en": "One text, by hand", "zh": "手算的一段文本"}, _hand_text),
+        Case("general", {"en": "Texts of equal length", "zh": "长度相同的文本"}, lambda: _texts([6, 6, 6], 1)),
+        Case("general", {"en": "Texts of different lengths", "zh": "长短不一的文本"}, lambda: _texts([6, 2, 4], 3)),
+        Case("edge", {"en": "A text of a single token", "zh": "只有一个词元的文本"}, lambda: _texts([5, 1, 3], 5)),
         Case("edge", {"en": "Very large logits", "zh": "非常大的 logits"}, lambda: _texts([6, 3], 7, 1000.0)),
     ),
     misconceptions=(
@@ -206,7 +206,7 @@ LOSS = Exercise(
         Misconception(
             "mean over filling",
             _over_filling,
-            {"en": "The filling behind short texts is scored too.", "zh": "短文字后面的填充也被算进去了。"},
+            {"en": "The filling behind short texts is scored too.", "zh": "短文本后面的填充也被算进去了。"},
             {
                 "en": "Leave out targets at places from lengths[b] on.",
                 "zh": "从 lengths[b] 开始的位置都是填充，不能算。",
@@ -228,7 +228,7 @@ LOSS = Exercise(
             _mean_of_means,
             {
                 "en": "Each text gets its own mean first, so a token of a short text counts more.",
-                "zh": "先对每段文字取平均，短文字里的词元就占了更大的分量。",
+                "zh": "先对每段文本取平均，短文本里的词元就占了更大的分量。",
             },
             {"en": "One mean over all real targets of the batch.", "zh": "对整批里所有真正的目标取一次平均。"},
             "https://github.com/huggingface/transformers/issues/24725",
@@ -236,10 +236,10 @@ LOSS = Exercise(
         Misconception(
             "one filling too many",
             _one_too_many,
-            {"en": "The first filling token of each text is scored.", "zh": "每段文字后面的第一个填充被算进去了。"},
+            {"en": "The first filling token of each text is scored.", "zh": "每段文本后面的第一个填充被算进去了。"},
             {
                 "en": "A text of n tokens has n - 1 targets.",
-                "zh": "n 个词元的文字，只有 n - 1 个目标。",
+                "zh": "n 个词元的文本，只有 n - 1 个目标。",
             },
             WRITER,
         ),
@@ -319,11 +319,11 @@ MEASURE = Exercise(
             [*_entropies()[:2], _bits(Counter(zip(TEXT, TEXT[1:], strict=False)))],
             {
                 "en": "This is the surprise at a whole pair, not at its second letter given the first.",
-                "zh": "这是对一整对字符的意外程度，不是已知第一个时对第二个的意外程度。",
+                "zh": "这是对整个字符对的意外程度，不是已知第一个时对第二个的意外程度。",
             },
             {
-                "en": "p(second | first) = number of the pair / number of the first.",
-                "zh": "p(第二个 | 第一个) = 这对的次数 / 第一个的次数。",
+                "en": "p(second | first) = number of the pair / number of pairs that begin with the first.",
+                "zh": "p(第二个 | 第一个) = 这个字符对的次数 / 以第一个字符开头的字符对的总数。",
             },
             WRITER,
         ),
@@ -332,11 +332,11 @@ MEASURE = Exercise(
             [*_entropies()[:2], _bits(Counter(zip(TEXT, TEXT[1:], strict=False))) / 2],
             {
                 "en": "This is the surprise at a pair, divided by two letters.",
-                "zh": "这是对一对字符的意外程度除以二。",
+                "zh": "这是对一个字符对的意外程度除以二。",
             },
             {
                 "en": "By the chain rule the first letter of the pair costs more than the second: take its cost off.",
-                "zh": "按链式法则，一对里第一个字符花得更多：要把它那份减掉，而不是平分。",
+                "zh": "按链式法则，字符对里第一个字符花得更多：要把它那份减掉，而不是平分。",
             },
             WRITER,
         ),
@@ -345,7 +345,7 @@ MEASURE = Exercise(
             [math.log2(26), *_entropies()[1:]],
             {
                 "en": "It counts the alphabet, not the characters that the text has.",
-                "zh": "数的是字母表，不是文字里出现的字符。",
+                "zh": "数的是字母表，不是文本里出现的字符。",
             },
             {"en": "len(set(text)): blanks and dots count too.", "zh": "len(set(text))：空格和标点也算。"},
             WRITER,

@@ -101,7 +101,7 @@ TOP_P = Exercise(
             _top_p(finish=_normalised),
             {
                 "en": "The result is still sorted: probabilities stand at the wrong tokens.",
-                "zh": "结果还是排过序的：概率对错了词元。",
+                "zh": "结果还是排过序的：概率没有放回各自的词元。",
             },
             {
                 "en": "Put each back to where it came from: scatter with the order that sort returned.",
@@ -191,9 +191,11 @@ CACHE = Exercise(
     # Three parts that count alone: who has mended only one bug has a third, at least.
     cases=(
         Case("positions", {"en": "Token by token", "zh": "逐个词元"}, lambda: _parts([1, 1, 1, 1, 1], 10)),
-        Case("prompt", {"en": "A whole prompt at once", "zh": "整段提示一次送入"}, lambda: _parts([5], 20)),
+        Case("prompt", {"en": "A whole prompt at once", "zh": "整段提示词一次送入"}, lambda: _parts([5], 20)),
         Case(
-            "both", {"en": "A prompt, then token by token", "zh": "先送提示，再逐个词元"}, lambda: _parts([3, 1, 1], 30)
+            "both",
+            {"en": "A prompt, then token by token", "zh": "先送提示词，再逐个词元"},
+            lambda: _parts([3, 1, 1], 30),
         ),
         Case("both", {"en": "Two parts of several tokens", "zh": "分两段，每段几个词元"}, lambda: _parts([3, 4], 40)),
     ),
@@ -204,7 +206,7 @@ CACHE = Exercise(
             {"en": "Both bugs are still there.", "zh": "两处错误都还在。"},
             {
                 "en": "At which position of the text does the second part begin?",
-                "zh": "第二段是从文字的第几个位置开始的？",
+                "zh": "第二段是从文本的第几个位置开始的？",
             },
             "https://github.com/meta-pytorch/torchtune/issues/959",
         ),
@@ -255,7 +257,7 @@ CACHE = Exercise(
             "new before old",
             _cached(kept=lambda old, new: torch.cat([new, old])),
             {"en": "New keys stand in front of the old ones.", "zh": "新的键放到了旧的前面。"},
-            {"en": "The mask counts keys in the order of the text.", "zh": "掩码按文字的顺序数键。"},
+            {"en": "The mask counts keys in the order of the text.", "zh": "掩码假定键按文本的先后排列。"},
             WRITER,
         ),
     ),
@@ -274,9 +276,9 @@ TREE = Exercise(
     ask=entry,
     tolerance=1e-3,
     cases=(
-        Case("greedy", {"en": "Greedy's text", "zh": "贪心的文字"}, lambda: (0,)),
-        Case("two", {"en": "The text of two beams", "zh": "两束的文字"}, lambda: (1,)),
-        Case("best", {"en": "The most probable text", "zh": "概率最大的文字"}, lambda: (2,)),
+        Case("greedy", {"en": "Greedy's text", "zh": "贪心的文本"}, lambda: (0,)),
+        Case("two", {"en": "The text of two beams", "zh": "两束的文本"}, lambda: (1,)),
+        Case("best", {"en": "The most probable text", "zh": "概率最大的文本"}, lambda: (2,)),
         Case("beams", {"en": "The number of beams", "zh": "束数"}, lambda: (3,)),
     ),
     misconceptions=(
@@ -299,11 +301,11 @@ TREE = Exercise(
             [0.15, 0.19, 0.19, 2.0],
             {
                 "en": "Two beams are taken to find the best text, but they keep A and B and have dropped C.",
-                "zh": "以为两束就能找到最好的文字，其实它们留下的是 A 和 B，C 已经丢了。",
+                "zh": "以为两束就能找到最好的文本，其实它们留下的是 A 和 B，C 已经丢了。",
             },
             {
                 "en": "Which beginnings are left after the first step?",
-                "zh": "第一步之后，留下的是哪几个开头？",
+                "zh": "第一步之后，留下的是哪几个前缀？",
             },
             WRITER,
         ),
@@ -312,7 +314,7 @@ TREE = Exercise(
             [0.19, 0.19, 0.19, 1.0],
             {
                 "en": "Greedy is taken to find the most probable text.",
-                "zh": "以为贪心会找到概率最大的文字。",
+                "zh": "以为贪心会找到概率最大的文本。",
             },
             {"en": "Greedy takes A, and never looks back.", "zh": "贪心选了 A，就不再回头。"},
             "https://github.com/gchaperon/pointer-networks/issues/1",
