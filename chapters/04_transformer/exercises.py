@@ -52,10 +52,10 @@ norms_by_hand = [
 # %% [markdown] lang="zh" of="210d2620"
 # ## 2. 数一个小 Llama
 #
-# $D = 8$，$F = 32$（带门），4 个查询头、2 个键值头，每头宽 $d_k = 2$，$L = 3$ 层，没有偏置。不算归一化：
+# $D = 8$，$F = 32$（带门），4 个查询头、2 个键值头，头的维度 $d_k = 2$，$L = 3$ 层，没有偏置。不算归一化：
 #
 # 1. *一个块*有多少个权重？
-# 2. 对*一个词元*、能看到 $T = 50$ 个位置，*一个块*需要多少 FLOPs（前向，只算矩阵乘法）？
+# 2. *一个词元*能看到 $T = 50$ 个位置，*一个块*处理它需要多少 FLOPs（前向，只算矩阵乘法）？
 # 3. 生成时，*整个模型*要为*一个词元*保存多少个数？
 # %% exercise="counts" answer="counted_by_hand"
 counted_by_hand = [
@@ -76,7 +76,7 @@ counted_by_hand = [
 # 3. $2 \cdot 8 \cdot 8 + 2 \cdot 8 \cdot 4 + 3 \cdot 8 \cdot 32$; then $2 \cdot$ that $+\ 4 \cdot 50 \cdot 8$; then $2 \cdot L \cdot G \cdot d_k$.
 # %% [markdown] lang="zh" of="e4c8ae05"
 # 1. `q_proj` 的输出有多宽？`k_proj` 呢？带门的前馈层有几个矩阵？
-# 2. 每个权重两次运算。再加上没有权重的部分：4 个头各做 50 次点积，再混合 50 个值。
+# 2. 每个权重两次浮点运算。再加上没有权重的部分：4 个头各做 50 次点积，再混合 50 个值。
 # 3. $2 \cdot 8 \cdot 8 + 2 \cdot 8 \cdot 4 + 3 \cdot 8 \cdot 32$；再是它的 $2$ 倍加 $4 \cdot 50 \cdot 8$；最后是 $2 \cdot L \cdot G \cdot d_k$。
 # %% [markdown] lang="en" role="exercise" exercise="layer_norm" difficulty=2 minutes=10 points=2
 # ## 3. Write LayerNorm
@@ -138,7 +138,7 @@ def decoder_block(x, source, attend, cross, feed, norms):
 # 3. `x = x + attend(norms[0](x))`, and the other two in the same way; `source` goes into `cross` as it is.
 # %% [markdown] lang="zh" of="f26f75f7"
 # 1. 三个子层，三行代码。前归一化对残差流本身做了什么？
-# 2. 归一化放在子层*读入*的东西前面；子层的结果加到原来的残差流上。
+# 2. 归一化只用在子层*读入*的东西上；子层的结果加到原样的残差流上。
 # 3. `x = x + attend(norms[0](x))`，另外两行也一样；`source` 原样交给 `cross`。
 # %% [markdown] lang="en" role="exercise" exercise="swiglu" difficulty=3 minutes=15 points=3
 # ## 5. Two bugs in a gated sublayer
@@ -150,7 +150,7 @@ def decoder_block(x, source, attend, cross, feed, norms):
 # %% [markdown] lang="zh" of="4a0d0c99"
 # ## 5. 门控子层里的两处错误
 #
-# 同事写了 Llama 的第二个子层，连同归一化和残差。它能训练，只是比应有的差；换上公布的权重，就胡言乱语：有**两**行出了错。请改正。（代码里向量是一行，所以 $W y$ 写成 `y @ w`，`w` 是转置后的矩阵：这不算错误。）
+# 同事写了 Llama 的第二个子层，连同归一化和残差。它能训练，只是效果比应有的差；换上公布的权重，写出来的就是胡言乱语：有**两**行出了错。请改正。（代码里向量是一行，所以 $W y$ 写成 `y @ w`，`w` 是转置后的矩阵：这不算错误。）
 #
 # $$x + W_{\text{down}} \bigl(\operatorname{SiLU}(W_{\text{gate}}\, y) \odot W_{\text{up}}\, y\bigr), \qquad y = \operatorname{RMSNorm}(x)$$
 # %% exercise="swiglu" answer="gated_sublayer"
@@ -184,7 +184,7 @@ def gated_sublayer(x, weight, w_gate, w_up, w_down):
 # ## 6. 测量
 #
 # 1. GPT-2（`GPT_SIZES["gpt2"]`）的*各个块*里，前馈层占参数的几成？（在 `torch.device("meta")` 下建模型，不占内存。）
-# 2. 完整训练一步（前向加反向）的 FLOPs 是前向的几倍？对 `small` 用 `FlopCounterMode` 来数。（它看不到 CPU 的融合注意力，前向和反向都看不到；数到多少就算多少。）
+# 2. 完整训练一步（前向加反向）的 FLOPs 是前向的几倍？对 `small` 用 `FlopCounterMode` 来数。（它看不到 CPU 上注意力的融合实现，前向和反向都看不到；数到多少就算多少。）
 # 3. 一条没人归一化的残差流：64 个随机向量，$x \leftarrow x + W x$，走 20 步，每一步用一个新的、方差为 $1/D$ 的随机矩阵 $W$，64 个向量共用（$D = 256$）。它的*长度*随步数 $n$ 像 $2^{a n}$ 那样增长。$a$ 是多少？
 #
 # 误差在 3% 以内都算对。

@@ -74,9 +74,9 @@ for number, layer in enumerate(layers, 1):
 #
 # This chapter builds the block part by part, and for each part shows what goes wrong without it.
 # %% [markdown] lang="zh" of="c837655a"
-# 只过了两层，十个词的方向就几乎一样，四层之后再也看不出差别：平均的平均的平均。第 3 个位置上原来是什么已经无从知道，后面哪一层都找不回来。
-# Dong 等人（2021）证明了：只有注意力就一定会坍缩，而相加能与之抗衡。在这里，相加只是推迟了坍缩：每一层加上去的东西和当时的残差流一样长，而且对所有词几乎相同；
-# 最后一列说明，十二层之后残差流里还剩多少是原来的输入。怎样让各个词更久地保持差别，下面讲“深度方向”时会测量两种办法。
+# 只过了两层，十个词的方向就几乎一样，四层之后再也看不出差别：剩下的只是平均的平均的平均。第 3 个位置上原来是什么已经无从知道，后面哪一层都找不回来。
+# Dong 等人（2021）证明了：只有注意力时，各个词一定会坍缩到一起，而相加能与之抗衡。在这里，相加只是推迟了坍缩：每一层加上去的东西，都和累加到那时的向量一样长，而且对所有词几乎相同；
+# 从最后一列看得出，十二层之后的向量里，原来的输入还剩多少。怎样让各个词更久地保持差别，下面讲“深度方向”时会测量两种办法。
 #
 # 这一章把这个块一件一件地搭起来，每一件都要让你看到：少了它会坏在哪里。
 # %% [markdown] lang="en" name="stream"
@@ -125,7 +125,7 @@ for number, layer in enumerate(layers, 1):
 # %% [markdown] lang="zh" of="e6a13959"
 # ## 归一化
 #
-# 大家都往里加，流就越来越大：上面那张表的最后一列就是向量变长的倍数。如果每一层读到的数大小都不一样，就没法在每个深度做同样的工作。
+# 大家都往里加，流就越来越大：上面那张表的最后一列就是向量变长的倍数。如果一层读到的数忽大忽小，就没法在每个深度都做同样的工作。
 # 所以先把每个向量变成标准大小，各个位置各做各的：
 #
 # $$\operatorname{LayerNorm}(x) = \gamma \odot \frac{x - \bar x}{\sqrt{\operatorname{Var}(x) + \epsilon}} + \beta \qquad\qquad \operatorname{RMSNorm}(x) = \gamma \odot \frac{x}{\sqrt{\overline{x^2} + \epsilon}}$$
@@ -191,7 +191,7 @@ for name, norm in (("LayerNorm", LayerNorm(16, tiny_eps)), ("RMSNorm", RMSNorm(1
 # %% [markdown] lang="zh" of="218acba5"
 # ## 前馈层
 #
-# 注意力在位置之间搬运信息，但搬来的东西只是*平均*。第二个子层则在每个位置上各自算出新东西，各处用同样的权重：
+# 注意力在位置之间搬运信息，但对搬来的东西只做*平均*。第二个子层则在每个位置上各自算出新东西，各处用同样的权重：
 #
 # $$\operatorname{FF}(x) = W_2\, \phi(W_1 x + b_1) + b_2 \qquad W_1: F \times D, \quad W_2: D \times F, \quad \text{通常 } F = 4D$$
 #
@@ -258,7 +258,7 @@ show(positions_that_notice_a_change_at_3=moved.nonzero().flatten().tolist())
 # 前归一化不动那个和，$x$ 原样留在里面。后归一化则在每个子层之后把残差流本身压一遍：
 # 那条畅通无阻的路，现在每一步都设了一道关卡。这看起来是细节，后面会看到，它能决定一个模型什么时候才开始学到东西。
 #
-# 前归一化的一叠块，末尾那个和一层比一层大，却没有谁来归一化。所以在算分数之前还要再放一个归一化，这就是 GPT-2 和 Llama 里的*最终归一化*（final norm）。
+# 用前归一化时，那个和每过一层就大一些，到了这一叠块的末尾，也没有谁给它做过归一化。所以在算输出分数之前，还要再放一个归一化，这就是 GPT-2 和 Llama 里的*最终归一化*（final norm）。
 # %% name="orders-by-machine"
 from llmguide_lib.transformer import DecoderBlock, EncoderBlock, post_norm, pre_norm
 
@@ -397,8 +397,8 @@ show(torch=difference(scores, expected), scores=tuple(scores.shape))
 # word of the target in turn, then each word of the source, then each word of the target in a copy of the model whose decoder has no causal mask
 # (so that we know that this test *can* fail). Rows are the exchanged words, columns the positions of the target that notice.
 # %% [markdown] lang="zh" of="5bb998ea"
-# 结构与描述一致。那么掩码真的能隔着所有层挡住后面的词吗？改掉一个词，看谁会察觉。先逐个改目标文本里的词，再逐个改源文本里的词，
-# 最后在一个解码器没有因果掩码的副本里逐个改目标文本里的词（这样才知道，这个检验*是会*失败的）。每行是被替换的词，每列是目标文本里会察觉的位置。
+# 结构与描述一致。那么掩码真的能隔着所有层挡住后面的词吗？改掉一个词，看谁会察觉。先逐个改目标文本里的词，再逐个改源文本里的词；
+# 最后换成模型的一个副本，去掉它的解码器里的因果掩码，再逐个改目标文本里的词（这样才知道，这个检验*有可能*失败）。每行是被替换的词，每列是目标文本里会察觉的位置。
 # %% name="whole-verdict"
 from copy import deepcopy
 
@@ -461,10 +461,10 @@ decide(
 # | 2017 | 现在 | 较早用它的 | 为什么 |
 # |---|---|---|---|
 # | 后归一化 | 前归一化 | GPT-2 | 可用的学习率范围更宽，下面会测量 |
-# | LayerNorm | RMSNorm | T5 | 一样好，更便宜 |
+# | LayerNorm | RMSNorm | T5 | 一样好，计算更省 |
 # | ReLU（BERT 和 GPT 用 GELU） | SwiGLU | PaLM | 代价相同，略好一些 |
 # | 位置加在输入上 | 旋转位置编码：把查询和键*转*一个随位置增大的角度（第 3 章） | GPT-J | 分数取决于距离 |
-# | 每个查询头配一个键值头 | **分组查询**：几个查询头共用一个键值头 | Llama 2（70B） | 生成时要保存的东西更少 |
+# | 每个查询头配一个键值头 | **分组查询注意力**：几个查询头共用一个键值头 | Llama 2（70B） | 生成时要保存的东西更少 |
 #
 # 整个块，只用 torch 写出来：
 # %% name="modern-scratch"
@@ -537,7 +537,7 @@ llama = llama.double()
 # %% [markdown] lang="zh" of="02aa6685"
 # ## 数一数：参数、计算量、内存
 #
-# 这样一个模型有多大？算一个词元要多少代价？一切都由几个尺寸决定。不算偏置和归一化（远不到百分之一），一个经典的块有
+# 这样一个模型有多大？处理一个词元要花多少计算？一切都由几个尺寸决定。不算偏置和归一化（远不到百分之一），一个经典的块有
 #
 # $$\underbrace{4 D^2}_{\text{注意力：} W_Q, W_K, W_V, W_O} + \underbrace{2 D F}_{\text{前馈层}} = 12 D^2 \text{（} F = 4D \text{ 时）}, \qquad N \approx 12\,L D^2 + V D$$
 #
@@ -546,13 +546,13 @@ llama = llama.double()
 #
 # $$\text{每个词元的 FLOPs} \approx 2 N + 4\,L T D \qquad \text{训练时是三倍，因为反向传播的代价是前向的两倍}$$
 #
-# 著名的“训练一个词元要 $6N$”就是这么来的。
+# 著名的“训练时每个词元 $6N$”就是这么来的。
 # %% [markdown] lang="en" role="deeper" name="count-footnotes"
 # **Two footnotes.** A table in which rows are only looked up costs nothing: $VD$ belongs to $N$ here because the same table, or another of its size, gives the scores at the end.
 # And $T$ is what a program computes that fills the whole square and then masks it; a causal position looks at $T/2$ others on average, and a kernel that skips the rest needs half.
 # %% [markdown] lang="zh" of="858a68a4"
-# **两点说明。** 只是查一行的表不花计算；$VD$ 之所以算进 $N$，是因为末尾算分数用的正是这张表，或者同样大小的另一张表。
-# 另外，式中的 $T$ 对应先算满整个方阵再遮掉的程序；因果注意力里一个位置平均只看 $T/2$ 个位置，会跳过其余部分的实现只要一半。
+# **两点说明。** 一张表如果只是用来查某一行，就不花计算；$VD$ 之所以算进 $N$，是因为末尾算分数用的正是这张表，或者同样大小的另一张表。
+# 另外，式中的 $T$ 对应先算满整个方阵再遮掉的程序；因果注意力里一个位置平均只看 $T/2$ 个位置，能跳过其余部分的实现，计算量只要一半。
 # %% [markdown] lang="en" name="guess-share" role="prediction"
 # **Predict.** Of the parameters of GPT-2's blocks ($D = 768$, $F = 4D$), what share sits in attention, the part that gave the paper its title? And from
 # which length $T$ on does the attention part $4LTD$ cost more than all matrices of the blocks together?
@@ -622,7 +622,7 @@ assert abs(in_attention - 1 / 3) < 0.01 and equal_from == 6 * c.d_model
 # 三分之一：没人写进标题的前馈层占了三分之二。而注意力本身的计算量，要到 $T = 6D$ 才超过各个矩阵，对 GPT-2 来说是 4608 个词元，可它最多只读 1024 个（如果跳过遮掉的那一半，就要到 $12D$）。
 # “注意力是平方复杂度”没有错，但在短文本上，花钱的地方不是它。
 #
-# **生成时的内存。** 前面词元的键和值会保存下来，不重新计算：每个词元 $2 \cdot L \cdot G \cdot d_k$ 个数，$G$ 是键值头的个数。分组查询的好处就在这里：
+# **生成时的内存。** 前面各个词元的键和值会保存下来，不再重新计算：每个词元 $2 \cdot L \cdot G \cdot d_k$ 个数，$G$ 是键值头的个数。分组查询注意力的好处就在这里：
 # %% name="count-cache"
 c = LLAMA_SIZES["llama-3-8b"]
 for name, kv_heads in (("each head its own", c.num_heads), ("grouped, 8", c.num_kv_heads), ("one for all", 1)):
@@ -638,7 +638,7 @@ assert 5 * largest < embeddings < 6 * largest and 14 < gib[0] < 15 < gib[1] == 1
 # **Predict, then look it up below.** You serve Llama 3 8B with 16 bits per number to 16 users at once, each with a text of 8,192 tokens. Which needs more memory: the
 # weights, or all those keys and values? And which single part of BERT has the most parameters: its embeddings, one of its attentions, or one of its feed-forward layers?
 # %% [markdown] lang="zh" of="ccaf3b8a"
-# **先预测，再在下面查。** 你用每个数 16 位的 Llama 3 8B 同时服务 16 个用户，每人的文本有 8192 个词元。权重和所有这些键值，哪一个更占内存？BERT 里哪一个部件参数最多：词嵌入、某一层的注意力，还是某一层的前馈层？
+# **先预测，再在下面查。** 你用每个数 16 位的 Llama 3 8B 同时服务 16 个用户，每人的文本有 8192 个词元。权重和所有这些键和值，哪一个更占内存？BERT 里哪一个部件参数最多：词嵌入、某一层的注意力，还是某一层的前馈层？
 # %% name="explore-anatomy" tags=["free"]
 from llmguide_lib.widgets import ModelAnatomy
 
@@ -647,7 +647,7 @@ ModelAnatomy("llama-3-8b")
 # Anatomy of a model at its published sizes. Choose a model, click a part (or reach it with the keyboard): its shapes, parameters and FLOPs, and below the
 # memory of weights and of keys and values for the chosen context, batch and precision.
 # %% [markdown] lang="zh" of="efbf67bf"
-# 按公布的尺寸画出的模型结构。选一个模型，点一个部件（也可以用键盘）：显示它的形状、参数量和计算量；下面是在所选长度、批大小和精度下，权重与键值缓存占用的内存。
+# 按公布的尺寸画出的模型结构。选一个模型，点一个部件（也可以用键盘）：显示它的形状、参数量和计算量；下面是在所选的上下文长度、文本数和精度下，权重以及键和值（KV 缓存）占用的内存。
 # %% [markdown] lang="en" name="answer-anatomy"
 # <details><summary>What you should have found</summary>
 #
@@ -658,7 +658,7 @@ ModelAnatomy("llama-3-8b")
 # %% [markdown] lang="zh" of="f3c552c9"
 # <details><summary>你应该会发现</summary>
 #
-# 权重约占 15 GiB，16 段写满的文本的键值占 16 GiB，还要多一点；没有分组查询的话就是 64 GiB。BERT 里最大的单个部件是词嵌入，抵得上十二个前馈层中的五个。
+# 权重约占 15 GiB，16 段写满的文本，键和值占 16 GiB，比权重还略多一点；没有分组查询注意力的话就是 64 GiB。BERT 里最大的单个部件是词嵌入，抵得上十二个前馈层中的五个。
 #
 # </details>
 # %% [markdown] lang="en" name="depth"
@@ -672,19 +672,20 @@ ModelAnatomy("llama-3-8b")
 # versions, and measure the gradient that arrives at each depth. Since everything may hang on the size of the first weights, we try three: the feed-forward layer's second matrix with
 # variance $1/F$ (gain 1), with twice that (gain $\sqrt 2$, which makes up for the half that ReLU throws away: He et al. 2015), and with four times that (gain 2).
 # %% [markdown] lang="zh" of="1739986f"
-# ## 是什么让梯度活着：深度方向
+# ## 梯度靠什么活下来：深度方向
 #
 # 回到残差流的那个 $I$。训练要改动第一层，靠的是穿过其余各层传回来的梯度。按链式法则，它是一个连乘积，每层一个因子：
 # 24 个块、每块两个子层，如果因子大小是 0.8，就是 $0.8^{48} \approx 2 \cdot 10^{-5}$；如果是 1.4，就是 $1.4^{48} \approx 10^7$。这就是所谓的**梯度消失**和**梯度爆炸**。
 #
 # 指南说：没有循环结构，就没有梯度消失或爆炸。那我们就取 24 个没有循环的块，权重随机，分成六种版本，测量到达每个深度的梯度。
-# 结果也许全看初始权重的大小，所以取三种：前馈层第二个矩阵的方差为 $1/F$（增益 1）；两倍于此（增益 $\sqrt 2$，正好补回 ReLU 丢掉的一半：He 等人 2015）；四倍于此（增益 2）。
+# 结果也许全看初始权重的大小，所以三种大小都试：前馈层第二个矩阵的方差为 $1/F$（增益 1）；两倍于此（增益 $\sqrt 2$，正好补回 ReLU 丢掉的一半：He 等人，2015）；四倍于此（增益 2）。
 # %% [markdown] lang="en" name="guess-depth" role="prediction"
 # **Predict** for each of the six whether the gradient at the first block is about as large as at the last one, much smaller, or much larger, and whether the gain matters: (1) neither residual
 # nor norm; (2) norm only; (3) residual only; (4) residual only, but what is added is divided by $\sqrt{48}$, the root of the number of sublayers; (5) post-norm; (6) pre-norm.
 # %% [markdown] lang="zh" of="a8d2aa34"
-# **先预测**六种情况下，第一个块收到的梯度和最后一个块相比，是差不多、小得多，还是大得多，增益要不要紧：（1）既没有残差也没有归一化；（2）只有归一化；（3）只有残差；
-# （4）只有残差，但加上去的东西先除以 $\sqrt{48}$（子层个数的平方根）；（5）后归一化；（6）前归一化。
+# **先预测**六种情况下，第一个块收到的梯度和最后一个块相比，是差不多、小得多，还是大得多，增益要不要紧：（1）既没有残差也没有归一化（表和图里叫 neither）；
+# （2）只有归一化（norm_only）；（3）只有残差（residual_only）；（4）只有残差，但加上去的东西先除以 $\sqrt{48}$，即子层个数的平方根（residual_scaled）；
+# （5）后归一化（post_norm）；（6）前归一化（pre_norm）。
 # %% name="depth-measure"
 def neither(x, sublayer, norm):
     return sublayer(x)
@@ -762,8 +763,8 @@ figure = curves(
 # The gradient that arrives at each depth of 24 blocks with random weights and gain 2 (geometric mean of three seeds, logarithmic axis; it travels from right to left). Without a norm it explodes,
 # and with the residual alone by far more; with a norm, or with small additions, it stays within about one order of magnitude.
 # %% [markdown] lang="zh" of="d6a81def"
-# 24 个权重随机、增益为 2 的块里，到达每个深度的梯度（三个随机种子的几何平均，对数刻度；梯度从右向左传）。没有归一化，梯度就爆炸，只有残差时爆炸得更厉害；
-# 有归一化，或者每次只加一点点，变化就在一个数量级左右。
+# 24 个权重随机、增益为 2 的块里，到达每个深度的梯度（三个随机种子的几何平均，对数刻度；梯度从右向左传）。没有归一化，梯度就爆炸，只有残差时爆炸得厉害得多；
+# 有归一化，或者每次只加一点点，梯度的变化就大致不超过一个数量级。
 # %% [markdown] lang="en" name="depth-read"
 # Leaving out recurrence is not what does it. With neither part, the gradient is a product, and the gain decides, exponentially: it vanishes with 1, about survives with $\sqrt 2$, explodes with 2.
 # A fitting gain can be chosen for the first step; nobody holds the weights there while they learn. With the residual alone it explodes at every gain, because $I + \partial f/\partial x$ stretches most vectors
@@ -774,11 +775,11 @@ figure = curves(
 # norms, by about $\sqrt 2$: hardly anything is left. Its gradient looks healthy here all the same. Is it?
 # %% [markdown] lang="zh" of="995be2f9"
 # 起作用的并不是“没有循环”。残差和归一化都没有时，梯度是一个连乘积，结果由增益决定，而且是指数式的：增益为 1 就消失，$\sqrt 2$ 大致保住，2 就爆炸。
-# 合适的增益在第一步可以挑，可训练起来，没有谁管着权重不变。只有残差时，不管增益多大都会爆炸，因为 $I + \partial f/\partial x$ 会把多数向量拉长（本章开头残差流不断变大，也是这个原因）。
-# 有两样东西能让梯度*不敏感*：归一化，不管尺寸多大都除掉；或者让加上去的东西一开始就小，乘以 $1/\sqrt{\text{子层个数}}$。GPT-2 两样都用了。
+# 可以为第一步挑一个合适的增益，可是训练一开始，就没有谁能让权重保持在那里了。只有残差时，不管增益多大都会爆炸，因为 $I + \partial f/\partial x$ 会把多数向量拉长（本章开头残差流不断变大，也是这个原因）。
+# 有两样东西能让梯度*不敏感*：一是归一化，向量有多大就除以多大；二是让加上去的东西一开始就很小，也就是乘以 $1/\sqrt{\text{子层个数}}$。GPT-2 两样都用了。
 #
-# 也就是说，限制住梯度的是归一化，或者小的起点。那残差有什么用？看最后一列：只有归一化时，什么都没有消失，但所有位置成了同一个向量；梯度是有的，却没有什么可学。
-# 只有把输入一路带着、*而且*不让它被淹没，各个位置才能保持差别：前归一化如此，每次只加一点点时尤其如此。后归一化也带着输入，可 48 个归一化每次都把它缩小到大约 $1/\sqrt 2$，几乎什么也不剩。
+# 也就是说，限制住梯度的是归一化，或者一开始很小的增量。那残差有什么用？看最后一列：只有归一化时，什么都没有消失，但所有位置成了同一个向量；梯度是有的，却没有什么可学。
+# 只有把输入一路带着、*而且*不让它被淹没，各个位置才能保持差别：前归一化如此，每次只加一点点时尤其如此。后归一化也带着输入，可是经过 48 个归一化，每一个都把它缩小到原来的大约 $1/\sqrt 2$，几乎什么也不剩了。
 # 尽管如此，它的梯度在这里看上去还是健康的。真的健康吗？
 # %% [markdown] lang="en" name="warm-up"
 # ## Why post-norm needs a warm-up
@@ -792,15 +793,15 @@ figure = curves(
 # %% [markdown] lang="zh" of="fc1b11dc"
 # ## 后归一化为什么需要预热
 #
-# 2017 年的论文训练时用了**预热**（warm-up）：学习率从接近零开始，用 4000 步慢慢升上去。为什么要这样？实验是这样的：一个八个块的小解码器
-# （约十万个参数，矩阵按 Glorot 和 Bengio（2010）的办法初始化；论文没有说明它的办法），逐字节读 Python 的文档，读 300 步；两种归一化位置，有或没有 100 步的预热，四种学习率，
+# 2017 年的论文训练时用了**预热**（warm-up）：学习率从接近零开始，用 4000 步慢慢升上去。为什么要这样？实验是这样的：一个由八个块组成的小解码器
+# （约十万个参数，矩阵按 Glorot 和 Bengio（2010）的办法初始化；2017 年的论文没有说明自己用的是什么办法），逐字节读 Python 的文档，读 300 步；两种归一化位置，有或没有 100 步的预热，四种学习率，
 # 各用三个随机种子，共 48 次训练，要好几分钟，所以是*录下来*的（`python benchmarks/warmup.py`）；其中最能说明问题的四次，在这里当着你的面再跑一遍。
 #
 # 要跨过的门槛是两个只会计数的模型：*unigram* 只知道每个字节有多常见，*bigram* 知道每个字节后面跟什么。它们按同样的顺序读同样的窗口，也在同样的最后 50 步上计分。
 # %% [markdown] lang="en" name="guess-warm-up" role="prediction"
 # **Predict.** Which of the four arms can use the largest learning rate? And what does failure look like: a loss that flies off to infinity, or something else?
 # %% [markdown] lang="zh" of="4d4bb0b8"
-# **先预测。** 四种组合里，哪一种能承受最大的学习率？训练失败的模型会怎样：损失飞向无穷大，还是别的样子？
+# **先预测。** 四种组合里，哪一种能承受最大的学习率？训练失败是什么样子：损失冲向无穷大，还是别的情形？
 # %% name="warm-up-recorded"
 from llmguide_lib.notebook import recorded
 
@@ -829,7 +830,7 @@ figure = curves(
 # %% [markdown] lang="en" role="caption"
 # *Recorded.* Loss after 300 steps over the learning rate, mean of three seeds, for the four arms; dotted lines are the two models that count.
 # %% [markdown] lang="zh" of="939ed04c"
-# *录制的结果。* 训练 300 步后的损失随学习率的变化，四种组合，三个随机种子取平均；虚线是两个计数模型。
+# *事先录下的结果。* 训练 300 步后的损失随学习率的变化，四种组合，三个随机种子取平均；虚线是两个计数模型。
 # %% name="warm-up-live" tags=["free"]
 from llmguide_lib.corpora import documentation
 from llmguide_lib.notebook import Monitor
@@ -922,19 +923,19 @@ assert all(value > 0.8 for arm in (pre, pre_warm) for value in arm.values())  # 
 # 后归一化没有预热，并不会爆炸，而是停在一个*平台期*上：在这个学习率下，整整 300 步，损失都在 unigram 的水平，要达到这个水平，根本不用读文本。（只是平台，不是终点：在一次更长的试验里，损失后来还是降下来了。
 # 把上面改成 `max_steps=1200`，让它继续跑，自己看看。）有了预热，同一个模型用同样的学习率，300 步之内就走了出来；前归一化则几乎看不出平台。
 #
-# 最后那张表给出了与之相伴的现象。权重随机时，梯度是健康的，和上一节一样。100 步之后梯度却*消失*了：从最后一个块到第一个块，小了两个数量级以上，而且一直如此。有预热时降得少一些，后来又恢复了；
+# 最后那张表给出了与之相伴的现象。权重随机时，梯度是健康的，和上一节一样。100 步之后梯度却*消失*了：从最后一个块到第一个块，小了两个数量级以上，而且一直如此。有预热时，梯度缩小得少一些，后来又恢复了；
 # 前归一化的第一个块得到的梯度始终比最后一个块多。所以后归一化的梯度并不安全，只是在第一步安全。
 #
 # 下结论要小心：在我们最小的学习率下，后归一化没有预热也走得出平台；在最大的学习率下，有预热也出不来。预热拓宽了可用学习率的范围；前归一化拓得更宽，而且在各自最好的学习率下，结果也更好。
-# 但*不能*由此推出大型的前归一化模型不需要预热：GPT-3 和 Llama 都用了预热。还有，没有一次训练胜过数字节对的模型：300 步只够看清训练怎样开始，不足以得到好的语言模型。
+# 但*不能*由此推出大型的前归一化模型不需要预热：GPT-3 和 Llama 都用了预热。还有，没有一次训练胜过统计字节对的模型（bigram）：300 步只够看清训练怎样开始，不足以得到好的语言模型。
 # %% [markdown] lang="en" role="deeper" name="warm-up-why"
 # **Why do the first steps do that?** Xiong et al. (2020) derive that at the start
 # post-norm's gradients near the output are large, and blame steps at full rate along them. For our model that is a hypothesis: its blocks begin with gradients of about the same size, and the table cannot say whether the vanished gradient makes the model ignore its text or the other way round.
 # Liu et al. (2020) look elsewhere: post-norm leans more on its sublayers than on the stream, so that a small change of the weights changes the result more.
 # %% [markdown] lang="zh" of="ba89227e"
-# **最初几步为什么会这样？** Xiong 等人（2020）推导出，训练开始时后归一化在靠近输出处的梯度很大，他们认为是以最大学习率沿着这些梯度走造成的。
+# **最初几步为什么会这样？** Xiong 等人（2020）推导出，训练开始时后归一化在靠近输出处的梯度很大，他们认为，问题就出在一上来便以全额学习率沿这些梯度走。
 # 对我们的模型来说，这只是一个假设：它各个块的梯度一开始差不多大；而且这张表说不清，究竟是梯度消失让模型不理会文本，还是反过来。
-# Liu 等人（2020）则从别处找原因：后归一化更依赖各个子层，而不是残差流，所以权重稍有改变，结果就变得更多。
+# Liu 等人（2020）则从别处找原因：后归一化更依赖各个子层，而不是残差流，所以权重稍有改变，结果的变化就更大。
 # %% [markdown] lang="en" name="time"
 # ## What keeps gradients alive: time
 #
@@ -944,13 +945,13 @@ assert all(value > 0.8 for arm in (pre, pre_warm) for value in arm.values())  # 
 # Networks with random weights, all of width 32; the question is how strongly the output at the last position depends on the input $d$ positions earlier. RNNs come with $U$ of variance $1/D$ (gain 1) and three times as large (gain 3). The LSTM (Hochreiter and Schmidhuber 1997) is an
 # RNN that also keeps a memory, of which a forget gate $\sigma(b + \dots)$ lets a share through at each step: about half with the bias $b = 0$, 0.73 with 1 (a usual choice), 0.95 with 3, 0.993 with 5. "Gate only" has $U = 0$: nothing but that road is left.
 # %% [markdown] lang="zh" of="e781a2ad"
-# ## 是什么让梯度活着：时间方向
+# ## 梯度靠什么活下来：时间方向
 #
 # 2017 年的对手是**循环神经网络**（RNN）：它一个词一个词地读，把知道的一切都放在一个状态里，$h_t = \tanh(W x_t + U h_{t-1})$。127 个词以前的那个词，要连乘 127 次 $U$ 才到得了这里：
 # 对梯度来说，这就是一个 127 层深的网络。而在 Transformer 里，任何两个词之间只隔一层。
 #
-# 取几个权重随机的网络，宽度都是 32，看最后一个位置的输出对 $d$ 个位置之前的输入有多敏感。RNN 的 $U$ 有两种：方差为 $1/D$（增益 1），以及放大三倍（增益 3）。
-# LSTM（Hochreiter 和 Schmidhuber 1997）是另有一份记忆的 RNN，每一步由遗忘门 $\sigma(b + \dots)$ 决定放行多少：偏置 $b = 0$ 时约一半，1 时（常用的取值）0.73，3 时 0.95，5 时 0.993。
+# 取几个权重随机的网络，宽度都是 32，看最后一个位置的输出对 $d$ 个位置之前的输入有多敏感。RNN 的 $U$ 有两种：一种方差为 $1/D$（增益 1），另一种再整个乘以 3（增益 3）。
+# LSTM（Hochreiter 和 Schmidhuber，1997）是另有一份记忆的 RNN，每一步由遗忘门 $\sigma(b + \dots)$ 决定记忆保留几成：偏置 $b = 0$ 时约一半，1 时（常用的取值）0.73，3 时 0.95，5 时 0.993。
 # “gate only”表示 $U = 0$，只剩这条记忆的路。
 # %% name="time-measure"
 def recurrent(kind, seed, bias=0.0, gain=1.0):
@@ -1012,7 +1013,7 @@ figure = curves(
 # How strongly the last output depends on inputs further and further back (geometric mean of five seeds, logarithmic axis). In an RNN the gradient dies or explodes exponentially with the distance, depending on its weights;
 # in an LSTM it dies the more slowly the further the forget gate is open; in the Transformer it does not depend on the distance.
 # %% [markdown] lang="zh" of="18cc1cd5"
-# 最后一个输出对越来越远的输入有多敏感（五个随机种子的几何平均，对数刻度）。在 RNN 里，梯度随距离指数式地衰减或爆炸，要看权重；在 LSTM 里，遗忘门开得越大，衰减得越慢；在 Transformer 里，它不随距离变化。
+# 最后一个输出对越来越远的输入有多敏感（五个随机种子的几何平均，对数刻度）。在 RNN 里，梯度随距离指数式地衰减或爆炸，是哪一种要看权重；在 LSTM 里，遗忘门开得越大，衰减得越慢；在 Transformer 里，它不随距离变化。
 # %% [markdown] lang="en" name="time-read"
 # An RNN at its first step is at the mercy of $U$, as a bare stack of layers is at that of its gain: it vanishes or explodes. Open gates are a residual road through time: where half got through at each step, it is 0.95 or 0.993 now. But no magic: through the gate alone, with bias 3, less than a
 # thousandth arrives ($0.95^{126} \approx 0.002$, and the gate, which every input moves, is often further shut). What keeps the whole LSTM at the size it has at bias 3 and 5 is in part that $U$ amplifies, in the same way in which it makes an RNN explode.
@@ -1021,10 +1022,10 @@ figure = curves(
 # only one or two hundredths of what the last position itself gets, for it shares the mean with 127 others. A trained attention can undo that, by looking.
 # %% [markdown] lang="zh" of="0e2ff208"
 # 刚开始训练的 RNN 完全听凭 $U$ 摆布，就像一叠光秃秃的层听凭增益摆布一样：要么消失，要么爆炸。打开的门等于在时间方向上修了一条残差路，原来每步只通过一半，现在是 0.95 或 0.993。
-# 但这不是魔法：偏置为 3 时，只经过门传到的还不到千分之一（$0.95^{126} \approx 0.002$，而且门会随输入摆动，时常关得更小）。偏置为 3 和 5 的整个 LSTM 能保住那样的大小，有一部分是因为 $U$ 在放大，和它让 RNN 爆炸是同一回事。
+# 但这不是魔法：偏置为 3 时，单靠门这条路，传到的还不到千分之一（$0.95^{126} \approx 0.002$，而且门会随输入摆动，时常关得更小）。偏置为 3 和 5 的完整 LSTM，梯度能保持那样的大小，有一部分是因为 $U$ 在放大；它让 RNN 爆炸，也是同样的道理。
 #
 # Transformer 的曲线是平的，这是*构造决定的*：随机权重下注意力几乎均匀，前面每个位置不管在哪里，都进入同一个平均。距离没有造成损失，*数量*却造成了：看最后一列，前一个位置得到的，
-# 已经只有最后一个位置自己的百分之一二，因为它要和另外 127 个位置分享这个平均。训练过的注意力可以把它找回来，只要它去看。
+# 已经只有最后一个位置自己的百分之一二，因为它要和另外 127 个位置分享这个平均。训练过的注意力能弥补这一点：往那里看就行了。
 # %% name="time-verdict"
 assert far["RNN"].max() < 1e-10 and far["LSTM, bias 0"].max() < 1e-10 and far["LSTM, bias 1"].max() < 1e-6
 assert far["gate only, bias 3"].max() < 1e-3 < far["LSTM, bias 3"].min() and far["gate only, bias 5"].min() > 0.05
@@ -1082,7 +1083,7 @@ decide(
 # | Transformer | $L$ | $T \cdot L$ |
 #
 # （RNN 有一半不用等：$W x_t$ 可以对所有词一次算完，PyTorch 就是这么做的；只有 $U h_{t-1}$ 非得一步一步来。）训练时所有的词都已知，Transformer 就把它们当作一个矩阵的各行一起算。写的时候不行：不管什么架构，总要先有下一个词，才能问再下一个。
-# 表格许诺了很多，*在这台机器的一个核心上*还剩多少，要看钟表。两个 Transformer 块有 $24 D^2$ 个权重，三层 LSTM 也是。
+# 表格许诺了很多，*在这台机器的一个核心上*还剩多少，要计时才知道。两个 Transformer 块有 $24 D^2$ 个权重，三层 LSTM 也是。
 # %% [markdown] lang="en" name="guess-parallel" role="prediction"
 # **Predict** for one core of your machine, at equal parameters ($D = 256$): which trains faster on one text of 256 words? On sixteen such texts at once? And which writes the next word faster, after 32 words, and after 4,096?
 # %% [markdown] lang="zh" of="43b1a11f"
@@ -1185,7 +1186,7 @@ decide(
 # is the same, only the *waiting* differs. Waiting costs the more, the more cores could work at the same time; so on a GPU, with its thousands, we expect far more of an advantage; this cell has not been timed on one. And while writing there is nothing to do in parallel, and the text read so far must be looked through for every word. Had the LSTM
 # needed less than a quarter more time on one text, the claim would have failed here.
 # %% [markdown] lang="zh" of="f61df9b2"
-# **指南的说法 2.2b**：并行使 Transformer 高效。有东西可以并行做的时候，它成立。所以前面那几个问题的答案是：一段文字，Transformer 快；十六段，差不多，在我们的试验里，256 个词的文字 LSTM 甚至*更快*；
+# **指南的说法 2.2b**：并行使 Transformer 高效。在有东西可以并行的地方，这个说法成立。所以前面那几个问题的答案是：一段文字，Transformer 快；十六段，两者差不多，而在我们的试验里，文字长 256 个词时，LSTM 甚至*更快*；
 # 写的时候，文章开头 Transformer 快，文章越长，这个优势越小。原因是：只有一段文字时，$U$ 一次只能乘一个向量，每次都要把全部权重取一遍；Transformer 对整段文字只做一次。
 # 同时有十六段时，LSTM 一次能乘十六行：*工作量*一样，差别只在*等待*。能同时干活的核心越多，等待的代价就越高；GPU 有成千上万个，所以我们预期在 GPU 上优势会大得多，不过这一格没有在 GPU 上计过时。
 # 写的时候没有什么可以并行，而且每写一个词都要把已有的文字查看一遍。假如用一段文字训练时，LSTM 多花的时间不到四分之一，这个说法在这里就不成立。
@@ -1227,16 +1228,16 @@ assert (result - expected).abs().max() < 1e-4
 # ## 回到开头的问题
 #
 # 只叠注意力会怎么样？所有的词都变成同一个词。其他零件各有什么用，一句话一件：**残差**留住原有的东西，让各个词保持差别；**归一化**让每个子层读到标准大小的输入（后归一化还把残差流本身压回这个大小），从而限制住梯度；注意力只会混合，
-# **前馈层**负责计算；**掩码**让“一次用整段文字训练”不至于作弊；**交叉注意力**让写的一方能问读的一方。
+# **前馈层**负责计算；有了**掩码**，一次用整段文字训练才不算作弊；**交叉注意力**让写的一方能问读的一方。
 #
 # **局限。** 这里的实验都很小：八个宽度为 32 的块，24 个权重随机的块。关于预热的结论与 Xiong 等人在论文规模的模型上得到的一致，但出问题的学习率是多少，不能照搬；我们只看了 300 步；大型的前归一化模型训练时照样用预热。
-# 前归一化也有代价，小模型上看不出来：残差流越来越大，靠后的块就很难再改动它（Liu 等人 2020）。另外，这里的 RNN 是上世纪九十年代的；近年来的 RNN 也能并行训练。
+# 前归一化也有代价，小模型上看不出来：残差流越来越大，靠后的块就很难再改动它（Liu 等人，2020）。另外，这里的 RNN 是上世纪九十年代的；近年来的 RNN 也能并行训练。
 #
-# **文献。** [Vaswani 等人（2017）](https://arxiv.org/abs/1706.03762) 第 3 节（整个模型）、第 5.3 节（预热）；
+# **文献。** [Vaswani 等人（2017）](https://arxiv.org/abs/1706.03762)第 3 节（整个模型）、第 5.3 节（预热）；
 # [Dong 等人（2021）](https://arxiv.org/abs/2103.03404)（只有注意力就会坍缩）；[Xiong 等人（2020）](https://arxiv.org/abs/2002.04745)（后归一化、前归一化与预热）；
 # [Liu 等人（2020）](https://arxiv.org/abs/2004.08249)（后归一化为什么难训练）；[Ba 等人（2016）](https://arxiv.org/abs/1607.06450)与 [Zhang 和 Sennrich（2019）](https://arxiv.org/abs/1910.07467)（两种归一化）；
-# [Shazeer（2020）](https://arxiv.org/abs/2002.05202)（门）；[Ainslie 等人（2023）](https://arxiv.org/abs/2305.13245)（分组查询）；[Kaplan 等人（2020）](https://arxiv.org/abs/2001.08361) 第 2.1 节（6N）；
+# [Shazeer（2020）](https://arxiv.org/abs/2002.05202)（门）；[Ainslie 等人（2023）](https://arxiv.org/abs/2305.13245)（分组查询）；[Kaplan 等人（2020）](https://arxiv.org/abs/2001.08361)第 2.1 节（6N）；
 # [Pascanu 等人（2013）](https://arxiv.org/abs/1211.5063)（RNN 里的梯度消失与爆炸）；[Hochreiter 和 Schmidhuber（1997）](https://doi.org/10.1162/neco.1997.9.8.1735)（LSTM）；
 # [Glorot 和 Bengio（2010）](https://proceedings.mlr.press/v9/glorot10a.html)与 [He 等人（2015）](https://arxiv.org/abs/1502.01852)（初始权重）；[Hendrycks 和 Gimpel（2016）](https://arxiv.org/abs/1606.08415)（GELU）；[Su 等人（2021）](https://arxiv.org/abs/2104.09864)（旋转位置编码）。
 #
-# **接下来：** 做[这一章的练习](exercises.zh.ipynb)。第 5、6 章会让这些块真正学点东西。
+# **接下来：** 做[这一章的练习](exercises.zh.ipynb)。第 5、6 章会让这些块真正学到东西。

@@ -125,9 +125,9 @@ LAYER_NORM = Exercise(
             _layer_norm(centre=lambda x: x),
             {
                 "en": "The mean is not taken off: this is RMSNorm with a shift.",
-                "zh": "没有减去均值：这是加了平移的 RMSNorm。",
+                "zh": "没有减去均值：这是加了偏置的 RMSNorm。",
             },
-            {"en": "Centre first, then divide.", "zh": "先减均值，再相除。"},
+            {"en": "Centre first, then divide.", "zh": "先减去均值，再做除法。"},
             READER,
         ),
         Misconception(
@@ -260,7 +260,7 @@ BLOCK = Exercise(
                 "en": "The residuals are missing: each sublayer replaces the stream.",
                 "zh": "没有残差：每个子层都把残差流替换掉了。",
             },
-            {"en": "x = x + ...", "zh": "x = x + ……"},
+            {"en": "x = x + ...", "zh": "x = x + ..."},
             READER,
         ),
         Misconception(
@@ -387,7 +387,7 @@ DEBUG = Exercise(
                 "en": "SiLU is taken of up, not of gate: with released weights that is another model.",
                 "zh": "SiLU 用在了 up 上，而不是 gate 上：用公布的权重，就成了另一个模型。",
             },
-            {"en": "Which of the two opens and closes the other?", "zh": "两个当中，谁是给谁开关的门？"},
+            {"en": "Which of the two opens and closes the other?", "zh": "两个当中，哪一个是门，管着另一个的开关？"},
             "https://github.com/ml-explore/mlx-lm/pull/767",
         ),
         Misconception(

@@ -31,8 +31,8 @@ NORMS = Exercise(
         Misconception(
             "divided by the variance",
             [2 / 2, 4 / 6, 4 / 12],
-            {"en": "You divided by the variance instead of its root.", "zh": "除以的是方差，没有开平方根。"},
-            {"en": "A length is measured by a root.", "zh": "衡量长度要开平方根。"},
+            {"en": "You divided by the variance instead of its root.", "zh": "除以的是方差，没有开平方。"},
+            {"en": "A length is measured by a root.", "zh": "衡量长度要开平方。"},
             READER,
         ),
         Misconception(
@@ -83,7 +83,7 @@ COUNTS = Exercise(
     cases=(
         Case("parameters", {"en": "The weights of one block", "zh": "一个块的权重数"}, lambda: (0,)),
         Case("flops", {"en": "The FLOPs of one block for one token", "zh": "一个块处理一个词元的 FLOPs"}, lambda: (1,)),
-        Case("cache", {"en": "The numbers kept for one token", "zh": "为一个词元保存的数"}, lambda: (2,)),
+        Case("cache", {"en": "The numbers kept for one token", "zh": "要为一个词元保存多少个数"}, lambda: (2,)),
     ),
     misconceptions=(
         Misconception(
@@ -109,7 +109,7 @@ COUNTS = Exercise(
             {"en": "You counted the multiplications and not the additions.", "zh": "只算了乘法，没有算加法。"},
             {
                 "en": "Each weight is multiplied with and added: two FLOPs.",
-                "zh": "每个权重乘一次、加一次，是两次运算。",
+                "zh": "每个权重乘一次、加一次，是两次浮点运算。",
             },
             "https://github.com/facebookresearch/fvcore/issues/69",
         ),
