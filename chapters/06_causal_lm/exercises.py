@@ -43,16 +43,16 @@ by_hand = [
 # predicted.
 #
 # - `logits` is $(B, T, V)$, `tokens` is $(B, T)$; the logits at place $t$ bet on the token at place $t+1$;
-# - text $b$ has `lengths[b]` tokens; what stands behind them is filling and must not count;
+# - `lengths` is a tensor of $B$ integers: text $b$ has `lengths[b]` tokens; what stands behind them is filling and must not count;
 # - every real target counts equally, whatever text it belongs to; a text of one token has no target;
 # - it must also work where logits are very large; `F.cross_entropy` is allowed, the library's `cross_entropy` is not.
-# %% [markdown] lang="zh" of="6fac2db2"
+# %% [markdown] lang="zh" of="c5f0cf9a"
 # ## 2. 一批文本的损失
 #
 # 完成 `next_token_loss(logits, tokens, lengths)`：对整批里所有要预测的词元，求意外程度的平均，单位是奈特。
 #
 # - `logits` 是 $(B, T, V)$，`tokens` 是 $(B, T)$；位置 $t$ 的 logits 押的是位置 $t+1$ 的词元；
-# - 第 $b$ 段文本有 `lengths[b]` 个词元，后面的都是填充，不能算；
+# - `lengths` 是 $B$ 个整数的张量：第 $b$ 段文本有 `lengths[b]` 个词元，后面的都是填充，不能算；
 # - 每个真正的目标都算同样的分量，不管它属于哪一段；只有一个词元的文本没有目标；
 # - logits 非常大时也要正确；可以用 `F.cross_entropy`，不能用本书库里的 `cross_entropy`。
 # %% exercise="loss" answer="next_token_loss"
@@ -199,7 +199,7 @@ tree = [
 # 2. 两束保留两个*前缀*。是哪两个？再比较以它们开头的所有文本。
 # 3. A 得 $0.5 \cdot 0.3$，B 得 $0.3 \cdot 0.55$，C 得 $0.2 \cdot 0.95$。C 在前缀里只排第三。
 # %% [markdown] lang="en" role="exercise" exercise="context" difficulty=2 minutes=15 points=2
-# ## 6. Measure what one letter of context is worth
+# ## 6. Measure what one character of context is worth
 #
 # For the characters of `text` measure, in *bits per character*, to three decimals:
 #
@@ -209,7 +209,7 @@ tree = [
 #    occurs in this text: $p(b \mid a)$ is the number of pairs $ab$ divided by the number of pairs that begin with $a$.
 #
 # Why would 3 become far too small if you took ten characters of context instead of one?
-# %% [markdown] lang="zh" of="563828d5"
+# %% [markdown] lang="zh" of="dff05a3e"
 # ## 6. 量一量，一个字符的上下文值多少
 #
 # 对 `text` 里的字符测量下面三个数，单位是*每字符比特数*，精确到小数点后三位：
@@ -249,8 +249,10 @@ measured = [
 # %% [markdown] lang="en" role="hints"
 # 1. `len(set(text))` is the number of different characters; `Counter(text)` says how often each occurs.
 # 2. By the chain rule the surprise at a pair is the surprise at its first character plus that at the second given the first. `zip(text, text[1:])` gives the pairs.
-# 3. `bits(Counter(zip(text, text[1:]))) - bits(Counter(text[:-1]))`: pairs, minus first characters.
-# %% [markdown] lang="zh" of="fdc01422"
+# 3. `bits(Counter(zip(text, text[1:]))) - bits(Counter(text[:-1]))`: pairs, minus first characters. With ten characters nearly every context
+#    occurs only once in this text, and what follows it is then certain: the counts remember the text, they do not predict. On text that was not counted it would show.
+# %% [markdown] lang="zh" of="83882cd5"
 # 1. `len(set(text))` 是不同字符的个数，`Counter(text)` 是每个字符出现的次数。
 # 2. 按链式法则，对一个字符对的意外程度，等于对第一个字符的意外程度，加上已知第一个时对第二个的意外程度。`zip(text, text[1:])` 给出所有的字符对。
-# 3. `bits(Counter(zip(text, text[1:]))) - bits(Counter(text[:-1]))`：字符对的，减去第一个字符的。
+# 3. `bits(Counter(zip(text, text[1:]))) - bits(Counter(text[:-1]))`：字符对的，减去第一个字符的。如果用十个字符，
+#    几乎每种上下文在这段文本里都只出现一次，后面是什么也就确定了：这样的计数是在背这段文本，不是在预测；换一段没数过的文本，就会露馅。

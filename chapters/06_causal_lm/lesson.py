@@ -40,8 +40,8 @@ torch.set_default_dtype(torch.float64)
 # $$p(x_1, \dots, x_T) = \prod_{t=1}^{T} p(x_t \mid x_0, \dots, x_{t-1})$$
 #
 # Here $x_0$ is the token `<|endoftext|>`, with which every row begins, so that the first real token is bet on too. So a model that can do just one thing, bet on the next token, has a probability for every text: this is a **causal language
-# model** (CLM). Products of thousands of small numbers underflow, so we add logarithms; and to have a number that is small
-# when the model is good, we change the sign:
+# model** (CLM). Products of thousands of small numbers underflow (the computer rounds them to zero), so we add logarithms; and to have a
+# number that is small when the model is good, we change the sign:
 #
 # $$L = -\frac{1}{T} \sum_{t=1}^{T} \log p(x_t \mid x_{<t})$$
 #
@@ -53,7 +53,10 @@ torch.set_default_dtype(torch.float64)
 # | $p(\cdot \mid x_{<t})$ | softmax of the logits at place $t-1$ | $V$ | `logits[:, t - 1].softmax(-1)` |
 # | $-\log p(x_t \mid x_{<t})$ | **surprise** at the token that came, in nats | | |
 # | $L$ | mean surprise: the **cross-entropy** loss | one number | `F.cross_entropy` |
-# %% [markdown] lang="zh" of="0c229b60"
+#
+# The logarithm's base is only a unit, as with metres and feet. The natural logarithm, $\log$ in this book, gives **nats**; base 2 gives
+# **bits**. A probability of $\frac12$ has a surprise of $\log 2 = 0.693$ nats, or 1 bit; so divide nats by 0.693 to get bits.
+# %% [markdown] lang="zh" of="5c6edd82"
 # ## 链式法则：一段文本就是一连串押注
 #
 # **语言模型**给每段文本一个概率。没有哪张表装得下所有文本的概率。但一段文本的概率，等于各个词元在前文条件下的概率之积。
@@ -64,7 +67,7 @@ torch.set_default_dtype(torch.float64)
 # 其中 $x_0$ 是每行开头的词元 `<|endoftext|>`，这样连第一个真正的词元也要押。
 #
 # 所以，一个只会押下一个词元的模型，就已经给每段文本都定了概率。这就是**因果语言模型**（CLM）。
-# 几千个很小的数相乘会下溢，所以改为把对数相加；再变一下号，让“模型越好，数越小”：
+# 几千个很小的数相乘会下溢（小到被计算机舍入成零），所以改为把对数相加；再变一下号，让“模型越好，数越小”：
 #
 # $$L = -\frac{1}{T} \sum_{t=1}^{T} \log p(x_t \mid x_{<t})$$
 #
@@ -76,6 +79,9 @@ torch.set_default_dtype(torch.float64)
 # | $p(\cdot \mid x_{<t})$ | 位置 $t-1$ 的 logits 做 softmax | $V$ | `logits[:, t - 1].softmax(-1)` |
 # | $-\log p(x_t \mid x_{<t})$ | 对真正出现的词元的**意外程度**（surprisal，输出里写作 surprise），单位是奈特 | | |
 # | $L$ | 意外程度的平均，即**交叉熵**损失 | 一个数 | `F.cross_entropy` |
+#
+# 对数取什么底，只是单位不同，好比米和英尺。用自然对数（本书的 $\log$），单位是**奈特**（nat）；以 2 为底，单位是**比特**（bit）。
+# 概率为 $\frac12$ 时，意外程度是 $\log 2 = 0.693$ 奈特，也就是 1 比特；所以奈特数除以 0.693 就是比特数。
 # %% [markdown] lang="en" name="by-hand"
 # ## By hand, once
 #
@@ -91,8 +97,10 @@ torch.set_default_dtype(torch.float64)
 #
 # * **loss**: mean surprise, $4.159 / 3 = 1.386$ nats per token;
 # * **perplexity**: $e^{1.386} = 4$. The model is as unsure as somebody who has to choose among 4 equally probable tokens;
-# * **bits per byte**: $1 + 2 + 3 = 6$ bits for 12 bytes, $0.5$. An ideal compressor that uses this model needs so much.
-# %% [markdown] lang="zh" of="92520fe2"
+# * **bits per byte**: $1 + 2 + 3 = 6$ bits for 12 bytes, $0.5$. An ideal compressor that uses this model needs so much. Why:
+#   to name one of 8 equally probable tokens takes three yes-or-no answers, 3 bits, and $3 = -\log_2 \frac18$. Where the number does not
+#   come out whole, *arithmetic coding* comes as near as one likes over a long text.
+# %% [markdown] lang="zh" of="ed8ddec0"
 # ## 亲手算一次
 #
 # 一段文本，三个词元，共 12 个字节。对真正出现的词元，模型给出的概率是：
@@ -107,7 +115,9 @@ torch.set_default_dtype(torch.float64)
 #
 # * **损失**：平均意外程度，$4.159 / 3$，每词元 $1.386$ 奈特；
 # * **困惑度**：$e^{1.386} = 4$。模型的犹豫，相当于要在 4 个同样可能的词元里挑一个；
-# * **每字节比特数**：12 个字节用了 $1 + 2 + 3 = 6$ 比特，即 $0.5$。用这个模型做的理想压缩器，正好需要这么多。
+# * **每字节比特数**：12 个字节用了 $1 + 2 + 3 = 6$ 比特，即 $0.5$。用这个模型做的理想压缩器，正好需要这么多。为什么？
+#   从 8 个同样可能的词元里指明一个，要答三次“是”或“否”，即 3 比特，而 $3 = -\log_2 \frac18$。如果算出来不是整数，
+#   *算术编码*在长文本上也能要多接近就多接近。
 # %% name="by-machine"
 probabilities = torch.tensor([1 / 2, 1 / 4, 1 / 8])
 surprise = -probabilities.log()
@@ -126,10 +136,13 @@ for name, bet in (("boasts ", [0.98, 0.01, 0.01]), ("shrugs ", [1 / 3, 1 / 3, 1 
     show(name, -(truth * torch.tensor(bet).log()).sum().item())
 # %% [markdown] lang="en" name="fair-why"
 # The honest bet wins, and always does: the difference $-\sum_i p_i \log q_i + \sum_i p_i \log p_i$ is the Kullback-Leibler
-# divergence, which is positive unless $q = p$. What is left, $-\sum_i p_i \log p_i$, is the entropy of the language itself; no
+# divergence, which is positive unless $q = p$. (Since $\log x \le x - 1$, with equality only at $x = 1$, we have
+# $\sum_i p_i \log\frac{q_i}{p_i} \le \sum_i p_i \bigl(\frac{q_i}{p_i} - 1\bigr) = \sum_i q_i - \sum_i p_i = 0$; the divergence is minus the left side.) What is left, $-\sum_i p_i \log p_i$, is the entropy of the language itself; no
 # model gets below it on average. So minimising this loss has one goal only: to say the true probabilities.
-# %% [markdown] lang="zh" of="80838258"
+# %% [markdown] lang="zh" of="61431411"
 # 老实人赢，而且永远会赢：两者之差 $-\sum_i p_i \log q_i + \sum_i p_i \log p_i$ 是 KL 散度，只要 $q \ne p$ 就大于零。
+# （因为 $\log x \le x - 1$，只在 $x = 1$ 时取等号，所以
+# $\sum_i p_i \log\frac{q_i}{p_i} \le \sum_i p_i \bigl(\frac{q_i}{p_i} - 1\bigr) = \sum_i q_i - \sum_i p_i = 0$；左边变号，就是 KL 散度。）
 # 剩下的 $-\sum_i p_i \log p_i$ 是语言本身的熵，平均而言，任何模型都不可能更低。所以把这个损失降到最低，目标只有一个：说出真实的概率。
 # %% [markdown] lang="en" name="guess-perplexity" role="prediction"
 # **Predict.** Two models read the same text of 8 bytes. Model A cuts it into two tokens and has perplexity 10. Model B has
@@ -162,8 +175,11 @@ for name, perplexity, num_tokens in (("A", 10, 2), ("B", 60, 1)):
 # | reads (`tokens[:, :-1]`) | `Return` | `a` | `new` | `list` |
 # | must bet on (`tokens[:, 1:]`) | `a` | `new` | `list` | `of` |
 #
-# The loss, and a proof that one pass equals $T$ separate runs and the product of the chain rule:
-# %% [markdown] lang="zh" of="e47f699b"
+# Mind one count. In the formula $T$ bets are made, and $x_0$ is not among them. In code $T$ is the length of a row, the first token included:
+# there a row holds $T - 1$ bets.
+#
+# The loss, and a proof that one pass equals separate runs, one for each bet, and the product of the chain rule:
+# %% [markdown] lang="zh" of="5e6a981b"
 # ## 教师强制：一次算出全部押注
 #
 # 给一段 $T$ 个词元的文本打分，模型是不是要运行 $T$ 次，每个前缀一次？不必。用因果注意力（第 3 章），位置 $t$ 只看得到前面的内容，
@@ -176,7 +192,9 @@ for name, perplexity, num_tokens in (("A", 10, 2), ("B", 60, 1)):
 # | 读到（`tokens[:, :-1]`） | `Return` | `a` | `new` | `list` |
 # | 该押（`tokens[:, 1:]`） | `a` | `new` | `list` | `of` |
 #
-# 下面写出损失，并验证：运行一次，等于分开运行 $T$ 次，也等于链式法则里的乘积。
+# 有个数要当心：公式里的 $T$ 是押注的次数，$x_0$ 不算在内；代码里的 $T$ 是一行的长度，包括第一个词元，所以一行里有 $T - 1$ 次押注。
+#
+# 下面写出损失，并验证：运行一次，等于每次押注分开运行，也等于链式法则里的乘积。
 # %% name="shift-code"
 def next_token_loss(logits, tokens):
     """Mean surprise in nats at x_1, ..., x_T; the first token of each row, x_0, is given."""
@@ -302,12 +320,19 @@ decide(
 # that it has just read. **No mask**: each place may see the token that it must predict. We train a small model for 100
 # steps on real documentation in all three ways, with two seeds each, and note two losses: the one that the training
 # shows, and the honest one, on held-out text, with shift and mask.
-# %% [markdown] lang="zh" of="bb3ab8fa"
+#
+# Three names in the code: `causal_attention` has the mask, `fused_attention` has none. The small model is a `Llama`, chapter 4's modern
+# variant of the same block; both mistakes are the same in GPT-2. `Muon` and `AdamW` are optimizers: they turn gradients
+# into steps; which of them is not the point here.
+# %% [markdown] lang="zh" of="7ba5fb7a"
 # ## 哪里会出错
 #
 # 有两个错误，人人都犯过一次，而且都不报错。**没移位**（not shifted）：让模型预测它刚读到的那个词元。**没掩码**（no mask）：每个位置都看得见自己要预测的词元。
 # 下面用真实文档训练一个小模型，正确的（right）和两种错误的各训练 100 步，每种用两个随机种子，记下两个损失：训练时显示的损失（training），
 # 和在没见过的文本上、既移位又有掩码的真实损失（honest）。
+#
+# 代码里有几个名字：`causal_attention` 带掩码，`fused_attention` 不带。小模型用的是 `Llama`，也就是第 4 章那种块的现代变体；
+# 换成 GPT-2，这两个错误也是一样的。`Muon` 和 `AdamW` 是优化器，负责把梯度变成一步更新，用哪个不是这里要讲的。
 # %% [markdown] lang="en" name="guess-breaks" role="prediction"
 # **Predict.** Which of the three shows the lowest training loss? And which would you have deployed?
 # %% [markdown] lang="zh" of="880a79e0"
@@ -422,23 +447,27 @@ assert [bet_moves(*way) for way in ways.values()] == [False, True, True]
 # %% [markdown] lang="en" name="live"
 # ## Forty steps of the long run, live
 #
-# The course's decoder, `gpt-course`, has 2.9 million parameters and learned for 4,500 steps (80 minutes on two cores), in which it
+# The course's decoder, `gpt-course` (a GPT in the wide sense; its blocks are Llama's, not GPT-2's), has 2.9 million parameters and learned for 4,500 steps (80 minutes on two cores), in which it
 # read its 2.4 million tokens nearly eight times. You now make the first 40 steps yourself: same model, same recipe (the learning rate, which falls
 # by a cosine over the 4,500 steps, has not begun to fall), same order of the texts, 4,096 tokens in each step. The
 # curve is drawn beside the recorded one. Every ten steps the model also has to go on with the same two words.
 #
 # Beside it stand two rivals that only count, on exactly the tokens that the 40 steps have read: a **unigram** model
-# knows how frequent each token is, a **trigram** model (Kneser-Ney) what followed the last two tokens. The long run gets rivals of its own
-# size: models that counted the *whole* training text (recorded, `python benchmarks/counting.py`).
-# %% [markdown] lang="zh" of="44e63bdb"
+# knows how frequent each token is, a **trigram** model what followed the last two tokens. The less often
+# it has met those two, the more it also goes by what followed the last one alone, and by how usual each token is: *Kneser-Ney* is a good way of mixing the three. The long run gets rivals of its own
+# size: models that counted the *whole* training text (recorded, `python benchmarks/counting.py`). Brackets in the table are 95 % intervals:
+# how far the mean moves if the 24 windows are drawn again, with replacement (bootstrap).
+# %% [markdown] lang="zh" of="920f6bd5"
 # ## 长跑的前四十步，现场来跑
 #
-# 本课程的解码器 `gpt-course`（下称课程模型）有 290 万个参数，学了 4500 步（用两个 CPU 核，80 分钟），
+# 本课程的解码器 `gpt-course`（下称课程模型；广义上的 GPT，但用的是 Llama 的块，不是 GPT-2 的）有 290 万个参数，学了 4500 步（用两个 CPU 核，80 分钟），
 # 把 240 万个词元读了将近八遍。现在你亲自跑前 40 步：同样的模型，同样的训练方法（学习率按余弦在 4500 步里下降，这时还没有开始降），
 # 文本顺序也一样，每步 4096 个词元。现场的曲线和事先记录的曲线会画在同一张图里。每隔十步，还让模型接着同样的两个词往下写。
 #
-# 旁边有两个只会计数的对手，用的正是这 40 步读过的词元：**一元模型**知道每个词元有多常见，**三元模型**（trigram，Kneser-Ney）知道前两个词元后面跟过什么。
+# 旁边有两个只会计数的对手，用的正是这 40 步读过的词元：**一元模型**知道每个词元有多常见，**三元模型**（trigram）知道前两个词元后面跟过什么。
+# 这两个词元见得越少，它就越要参考只看前一个词元时后面跟过什么，以及每个词元有多常见；*Kneser-Ney* 是把三者混合起来的一种好办法。
 # 长跑也有与它相称的对手：数过*全部*训练文本的模型（事先记录的，`python benchmarks/counting.py`）。
+# 表里方括号内是 95 % 区间：把 24 段文本有放回地重新抽取（自助法，bootstrap），平均值会变动多少。
 # %% [markdown] lang="en" name="guess-live" role="prediction"
 # **Predict.** After these 40 steps (160,000 tokens), who predicts unseen text best: the network, the unigram or the trigram model?
 # %% [markdown] lang="zh" of="8ce5ed37"
@@ -558,17 +587,17 @@ figure = curves(
 # third of a bit and more by reading all of it, and a little by looking at five tokens instead of three. There its road nearly ends, seven tokens bring hardly more: longer contexts
 # hardly ever come twice. The network that has read all the text predicts better than each of them, by the advantage in the last line.
 #
-# On the test part the long run reached 1.36 bits per byte (the table shows a few windows of the validation part, hence the difference),
+# **Your first guess.** On the test part the long run reached 1.36 bits per byte (the table shows a few windows of the validation part, hence the difference),
 # `xz` needs 1.82 and a model that counts runs of seven bytes 1.73 (all recorded in the model's card). The comparison is fair only within limits: the network
 # read the text nearly eight times, the others once. On texts that it was trained on it needs 1.02, a third of a bit less: it overfits. And its own numbers,
 # more bytes than the text, are not counted: it is no compressor as `xz` is one. Somebody who knows nothing would need 8 bits
 # for a byte of *anything*; who knows the 2,048 tokens only, about 3.2.
-# %% [markdown] lang="zh" of="9eca0a16"
+# %% [markdown] lang="zh" of="e7bc2bfb"
 # 第一分钟，计数赢了，而且赢得很明显。40 步里，神经网络学会了哪些词元常见，也学到一点谁跟在谁后面；三元模型把同样的文本读一遍，
 # 就记住了其中每一对词元。文本更多，计数也会更准：读完全部训练文本，又降了三分之一比特以上；把三个词元换成五个，再降一点。
 # 但路也就快走到头了，看七个词元几乎没有更好：更长的上下文几乎不会出现第二次。读过全部文本的神经网络比它们都准，领先多少，看最后一行。
 #
-# 在测试部分，长跑达到每字节 1.36 比特（上表是在验证部分取的几段上测的，所以略有不同），`xz` 需要 1.82，按七个字节计数的模型需要 1.73
+# **看看你最初的猜测。** 在测试部分，长跑达到每字节 1.36 比特（上表是在验证部分取的几段上测的，所以略有不同），`xz` 需要 1.82，按七个字节计数的模型需要 1.73
 # （都记录在模型卡里）。这样比只在一定范围内公平：神经网络把文本读了将近八遍，别的只读一遍；对训练时读过的文本，它只需要 1.02，
 # 相差三分之一比特，这就是过拟合；它自己的参数占的字节比文本还多，却没有算进去，所以不是 `xz` 那样的压缩器。
 # 而一无所知的人，不管什么文件，每个字节都要 8 比特；只知道有这 2048 个词元的，大约要 3.2 比特。
@@ -600,7 +629,7 @@ print(f"course    {long['steps']:5}  {written(gpt, Sample(seed=0))[:95]!r}")
 # ## From bets to text: decoding
 #
 # The model bets; somebody must choose. Write down the chosen token, read it as if it were given, bet again. The ways of
-# choosing differ in which tokens they allow:
+# choosing differ in which tokens they allow ($z$ are the logits after the last token):
 #
 # | method | rule |
 # |---|---|
@@ -613,10 +642,10 @@ print(f"course    {long['steps']:5}  {written(gpt, Sample(seed=0))[:95]!r}")
 # | beam search | keep the $b$ best *beginnings* at every step |
 #
 # The rules for temperature, top-$k$, top-$p$ and min-$p$ written out, on a distribution of five tokens:
-# %% [markdown] lang="zh" of="eba1eb43"
+# %% [markdown] lang="zh" of="426a2e06"
 # ## 从押注到文本：解码
 #
-# 模型只管押注，总要有人来选。选中一个词元写下来，当成已知的前文读进去，再押下一个。各种选法的差别，在于允许选哪些词元：
+# 模型只管押注，总要有人来选。选中一个词元写下来，当成已知的前文读进去，再押下一个。各种选法的差别，在于允许选哪些词元（$z$ 是最后一个词元处的 logits）：
 #
 # | 方法 | 规则 |
 # |---|---|
@@ -738,8 +767,9 @@ for name, ids in texts.items():
 # * **variety**: different pairs of tokens among all pairs of the four answers to one beginning. Where nothing is drawn the four
 #   are one and the same, which makes 0.25 at most; people too wrote only one, so theirs is 0.25 at most as well.
 #
-# Brackets: 95 % intervals over the 16 beginnings.
-# %% [markdown] lang="zh" of="8e6965a4"
+# For none of the four is more, or less, simply better: low surprise may be good prose or mere repetition. What people wrote is the mark to
+# compare with. Brackets: 95 % intervals over the 16 beginnings.
+# %% [markdown] lang="zh" of="72fa6c3c"
 # ## 各种方法效果如何：量一量
 #
 # 从没见过的文档里取 16 个开头（各 12 个词元），每个后面写 48 个词元；带随机性的方法各抽四次。禁止写出文本结束符，好让长度一样。
@@ -751,7 +781,7 @@ for name, ids in texts.items():
 # * **variety**：同一个开头的四份续写里，不同的词元对占全部词元对的比例。没有随机性的方法，四份续写完全一样，最多是 0.25；
 #   人写的（people）也只有一份，所以同样不超过 0.25。
 #
-# 方括号里是对 16 个开头算出的 95 % 区间。
+# 这四项都不是越高越好，也不是越低越好：意外程度低，可能是写得好，也可能只是在重复。要比，就和人写的比。方括号里是对 16 个开头算出的 95 % 区间。
 # %% name="measure-write"
 LENGTH, NEW, SAMPLES = 13, 48, 4
 test_texts = [ids for ids in (tokenizer.encode(document.text) for document in documentation("test")) if len(ids) >= 60]
@@ -857,9 +887,10 @@ figure = curves(
 # people write, and much of it says the same again: somewhere a phrase makes itself more probable by having been said, and there is no
 # way out. People do not write the most probable text; nothing would be worth saying.
 #
-# **Plain drawing is honest but pays for the tail.** Its text is about as surprising as people's, as it must be where the bets are true. The
+# **Plain drawing is honest but pays for the tail.** Its text is about as surprising as people's, as it must be where the bets are true:
+# then people's next token is itself a draw from them. The *tail* is what follows behind the probable tokens: thousands of improbable ones. The
 # judge tends to find it stranger than people's, but compared beginning by beginning the interval reaches down to about zero: 16 beginnings
-# do not decide it. A reason would be at hand: thousands of improbable tokens have a little probability each, and in 48 draws some
+# do not decide it. A reason would be at hand: each token of the tail has a little probability, and in 48 draws some
 # are taken. Temperature above 1 takes more of them, and there it is certain, as model *and* judge see it.
 #
 # **Cutting the tail** (top-$k$, top-$p$, min-$p$) or sharpening it (temperature 0.7) buys quality with variety. Which one
@@ -869,12 +900,13 @@ figure = curves(
 #
 # **Likelihood alone judges nobody.** The judge, who never saw the network, likes the text of greedy and of beam search best too. Whoever measures it, likelihood rewards
 # the obvious; only repeats and variety expose it. A surprise as people's is necessary for text like people's, not sufficient: noise can have it too.
-# %% [markdown] lang="zh" of="5401798f"
+# %% [markdown] lang="zh" of="6f05bdd9"
 # **概率最大的文本不是最好的文本。** 贪心和束搜索写出的文本，模型觉得比人写的可能得多，其中很多却是在重复：某个短语说过一遍，再说一遍的概率就更高，
 # 从此绕不出来。人不写最可能的话：说了等于没说。
 #
-# **直接抽样很诚实，但要为尾部付出代价。** 它写出的文本让模型意外的程度，和人写的差不多；只要押注符合真实概率，本来就该如此。
-# 裁判多半觉得它比人写的怪，但逐个开头比较，区间的下端差不多到零：16 个开头还定不下来。原因倒不难想到：成千上万个不太可能的词元，
+# **直接抽样很诚实，但要为尾部付出代价。** 它写出的文本让模型意外的程度，和人写的差不多；只要押注符合真实概率，本来就该如此，
+# 因为那样的话，人写的下一个词元也等于是按这个概率抽出来的。*尾部*指排在可能的词元之后、成千上万个不太可能的词元。
+# 裁判多半觉得它比人写的怪，但逐个开头比较，区间的下端差不多到零：16 个开头还定不下来。原因倒不难想到：尾部的词元
 # 各有一点点概率；抽 48 次，总会抽中几个。温度高于 1，抽中的更多，这时就没有疑问了，模型和裁判都这么看。
 #
 # **切掉尾部**（top-$k$、top-$p$、min-$p$）或压低尾部（温度 0.7），是用多样性换质量。哪个最好，看单独一列是看不出来的：质量和多样性此消彼长，只能取舍，
@@ -952,8 +984,9 @@ BeamExplorer(gpt, tokenizer, "The function returns")
 # | without a cache | $\approx 2Nt$, and for attention in proportion to $t^2$ | nothing |
 # | with a cache | $\approx 2N$, and for attention in proportion to $t$ | $2 \cdot L \cdot G \cdot K$ numbers per token |
 #
-# $N$ parameters, $L$ layers, $G$ key-value heads of width $K$. The function above has it built in (five lines). It must be *equal*:
-# %% [markdown] lang="zh" of="2a652b3b"
+# $N$ parameters, $L$ layers, $G$ key-value heads of width $K$ (chapter 3; in GPT-2 every head has keys and values of its own, so $G = H$). Why $2N$: for each token nearly every
+# parameter takes part in one multiplication and one addition. Why $2 \cdot L$: each layer keeps a key *and* a value. The function above has it built in (five lines). It must be *equal*:
+# %% [markdown] lang="zh" of="84aabc34"
 # ## KV 缓存：算过的不再算
 #
 # 写第 100 个词元，模型要读前面 99 个；写第 101 个，要读 100 个，其中 99 个是一样的。因果注意力下，后面来的词元不会改变前面位置上算好的任何东西。
@@ -964,7 +997,8 @@ BeamExplorer(gpt, tokenizer, "The function returns")
 # | 不用缓存 | 约 $2Nt$，外加与 $t^2$ 成正比的注意力 | 无 |
 # | 用缓存 | 约 $2N$，外加与 $t$ 成正比的注意力 | 每个词元 $2 \cdot L \cdot G \cdot K$ 个数 |
 #
-# $N$ 是参数量，$L$ 是层数，$G$ 是键值头的个数，$K$ 是头的宽度。前面那个函数已经带着缓存（五行）。它的结果必须*相等*：
+# $N$ 是参数量，$L$ 是层数，$G$ 是键值头的个数，$K$ 是头的宽度（第 3 章；GPT-2 的每个头都有自己的键和值，所以 $G = H$）。
+# 为什么是 $2N$：处理一个词元，几乎每个参数都要参与一次乘法和一次加法。为什么是 $2 \cdot L$：每一层既要存键，*又*要存值。前面那个函数已经带着缓存（五行）。它的结果必须*相等*：
 # %% name="cache-equal"
 from llmguide_lib.attention import KVCache
 
@@ -1017,8 +1051,15 @@ assert with_cache[-1] / with_cache[1] < min(1.5, without[-1] / without[1])
 # %% [markdown] lang="en" name="cache-read"
 # Llama 3 8B's cache takes 1.07 GB. How many times faster the cache is has no single answer: without it the time per token grows with
 # the length, with it it does not, so the gain grows with the text.
-# %% [markdown] lang="zh" of="3569b6f9"
+#
+# Whoever guessed from the table said about a hundred, since $t$ is 96 on average. But operations are not time. To compute with one token the
+# machine must read every weight, as it must for a hundred, which then share what was read: so a hundred at once take far less than a hundred times as long. And each step has its fixed cost
+# (calls, bookkeeping). Which of the two costs more here was not measured.
+# %% [markdown] lang="zh" of="7f070ef1"
 # Llama 3 8B 的缓存要 1.07 GB。快几倍则没有唯一的答案：不用缓存，每个词元的用时随长度增长；用了就不再增长，所以文本越长，差距越大。
+#
+# 如果照着上面的表来猜，会猜一百倍左右，因为 $t$ 平均是 96。但运算次数不等于时间。哪怕只算一个词元，也要把每个权重读一遍；
+# 一次算一百个词元，同样只读一遍，大家共用，所以用时远远不到一百倍。此外，每一步还有固定的开销（函数调用之类）。这里没有测量两者各占多少。
 # %% name="cache-plot" tags=["free"]
 figure = curves(
     {"without cache": [1000 * value for value in without], "with cache": [1000 * value for value in with_cache]},
@@ -1043,10 +1084,10 @@ figure = curves(
 # 最后一层的状态经过最后的归一化和输出头，变成每个词元的分数。没有谁规定不能用同样的办法去问*前面*的层：如果模型到这里就停下，它会说什么？
 # 这就是 **logit 透镜**（logit lens，nostalgebraist 2020）。它看得比较粗，因为只有最后一层是按这种读法训练的；但它能看出答案是在哪一层冒出来的。
 # %% [markdown] lang="en" name="guess-lens" role="prediction"
-# **Predict.** After "Return a new array of the given", does the right word come up layer by layer, or all at once? And does any *single*
+# **Predict.** After "Return a new array of the given", does the word that the model will say come up layer by layer, or all at once? And does any *single*
 # head decide it: would the answer change if you switched one of the thirty heads off?
-# %% [markdown] lang="zh" of="2761077a"
-# **先预测。** 在 "Return a new array of the given" 之后，正确的词是一层一层慢慢浮现，还是突然出现？有没有哪*一个*头说了算：
+# %% [markdown] lang="zh" of="f56dca8a"
+# **先预测。** 在 "Return a new array of the given" 之后，模型最后要说的词是一层一层慢慢浮现，还是突然出现？有没有哪*一个*头说了算：
 # 三十个头里随便关掉一个，答案会变吗？
 # %% name="explore-lens" tags=["free"]
 from llmguide_lib.widgets import LogitLensExplorer
@@ -1131,22 +1172,28 @@ print(page.name, f"{page.stat().st_size / 1e6:.1f} MB")
 # %% [markdown] lang="en" name="scaling"
 # ## A scaling law, and a prediction that could fail
 #
-# Larger models predict better. *How much* better can be said beforehand, from small ones: that is how large models are planned. We trained
-# four sizes (39 to 326 thousand parameters, tied embedding included), three seeds each; every seed reads another million tokens, the same for all
+# Larger models predict better. A **scaling law** says *how much* better, and says it beforehand, from small ones: that is how large models are planned. We trained
+# four sizes (39 to 326 thousand parameters, the embedding that is also the head included), three seeds each; every seed reads another million tokens, the same for all
 # sizes. All share one learning rate, chosen on two of the sizes. Two laws are candidates:
 #
 # $$L(N) = A\,N^{-\alpha} \qquad\text{or, with a floor,}\qquad L(N) = E + A\,N^{-\alpha}$$
 #
+# $L$ is the loss, here in bits per byte; $N$ the number of parameters; $A$, $\alpha$ and $E$ are fitted. The first is a **power law**: with each
+# doubling of $N$ the loss shrinks by the same factor, $2^{-\alpha}$. In the second only the part above the floor $E$ shrinks so.
+#
 # Both were fitted to the four sizes, and what they say about a fifth (751 thousand) was written to the record with an interval
 # *before* it was trained (`benchmarks/scaling.py`; the file's history shows the order). Here you fit them again: once $\alpha$ is
 # given, $L$ is linear in $N^{-\alpha}$, and fitting a straight line gives $E$ and $A$; so trying many $\alpha$ is all that is needed.
-# %% [markdown] lang="zh" of="185442b6"
+# %% [markdown] lang="zh" of="e577e033"
 # ## 规模定律，以及一个可能落空的预言
 #
 # **规模定律**（scaling law，也译缩放定律）说的是：模型越大，预测越准。*准多少*，用小模型就能事先说出来，大模型正是这样规划的。我们训练了四种规模（3.9 万到 32.6 万个参数，含与输出头共用的词嵌入），
 # 每种三个随机种子；每个种子读不同的一百万个词元，各种规模读的相同。大家共用一个学习率，是在其中两种规模上选定的。候选的定律有两个：
 #
 # $$L(N) = A\,N^{-\alpha} \qquad\text{或者带下限：}\qquad L(N) = E + A\,N^{-\alpha}$$
+#
+# $L$ 是损失，这里用每字节比特数；$N$ 是参数量；$A$、$\alpha$、$E$ 靠拟合得到。第一个是**幂律**：$N$ 每翻一倍，损失都变为原来的 $2^{-\alpha}$。
+# 在第二个里，只有高出下限 $E$ 的那部分才这样缩小。
 #
 # 两个定律都用这四种规模拟合，它们对第五种规模（75.1 万个参数）的预言，连同区间，在训练*之前*就写进了记录（`benchmarks/scaling.py`；文件的历史能看出先后）。
 # 现在你来重新拟合：$\alpha$ 一旦给定，$L$ 就是 $N^{-\alpha}$ 的线性函数，$E$ 和 $A$ 用直线拟合即可求出，所以只需多试一些 $\alpha$。
@@ -1246,34 +1293,38 @@ figure = curves(
 # The law with a floor passed: the mean of the three runs lies inside its interval, near the upper end; its
 # prediction is nearer still if $N$ leaves the embedding out, as Kaplan et al. count. The plain power law promised far more than came, on either count. It
 # could have been dismissed before: it misses even the *four* by several times what chance between seeds explains. Its interval knew nothing of that. **Such an
-# interval says how sure the fit is if the law has the right form, never whether it has**; for that look at the residuals. The
+# interval says how sure the fit is if the law has the right form, never whether it has**; for that look at the *residuals*, what is left between each measured value and the fit. The
 # exponent hangs on what $N$ counts: it describes these runs, it is no constant of nature.
 #
 # Why does the curve bend? That was *not* measured. $E$ is where this recipe would end: so many steps, one learning rate, a million tokens. It
-# is no bound on what these tokens can teach: a model that counts four tokens on the same million reaches 1.72 bits per byte, less than $E$ and less than all
-# five networks, which read each token once. The learning rate is a rival cause: at the second size twice the rate would have been better by 0.02, more than
-# the spread between seeds, and the first, third and fifth size were not tuned at all. To find out, one would let the tokens grow with the models and tune each size (chapter 17).
-# %% [markdown] lang="zh" of="119af8cd"
-# 带下限的定律过关了：三次训练的平均落在它的区间里；靠近上端；如果像 Kaplan 等人那样，$N$ 不算词嵌入，预言就更接近。
+# is no bound on what these tokens can teach.
+# %% [markdown] lang="zh" of="eaef05e7"
+# 带下限的定律过关了：三次训练的平均落在它的区间里，靠近上端；如果像 Kaplan 等人那样，$N$ 不算词嵌入，预言就更接近。
 # 单纯的幂律预言的下降要大得多，无论 $N$ 怎么算都没有兑现。其实事先就能否定它：它连那*四个*点都对不上，偏差是随机种子所能解释的好几倍。
-# 它的区间对此一无所知。**这样的区间说的是“假如定律的形式没错，拟合有多可靠”，从来不说形式对不对**；要知道形式对不对，得看残差。
+# 它的区间对此一无所知。**这样的区间说的是“假如定律的形式没错，拟合有多可靠”，从来不说形式对不对**；要知道形式对不对，得看*残差*，即每个测量值与拟合值之差。
 # 指数随 $N$ 的算法而变：它描述的是这几次训练，不是自然常数。
 #
 # 曲线为什么会弯？这一点*没有*测过。$E$ 是这套训练方法（这么多步、一个学习率、一百万个词元）最终会停下的地方，
-# 并不是这些词元所能教会的极限：在同样一百万个词元上按四个词元计数，就达到每字节 1.72 比特，比 $E$ 低，也比五个网络（每个词元只读一遍）都低。
-# 学习率是另一个可能的原因：在第二种规模上，学习率加倍会好 0.02，超过种子之间的波动，而第一、第三和第五种规模根本没有调过。
+# 并不是这些词元所能教会的极限。
+# %% [markdown] lang="en" name="scaling-bend" role="deeper"
+# **No bound, and a rival cause.** A model that counts four tokens on the same million reaches 1.72 bits per byte, less than $E$ and less than all
+# five networks, which read each token once: so these tokens can teach more. And the learning rate may bend the curve too: at the second size twice the rate would have been better by 0.02, more than
+# the spread between seeds, and the first, third and fifth size were not tuned at all. To find out, one would let the tokens grow with the models and tune each size (chapter 17).
+# %% [markdown] lang="zh" of="557ac7d9"
+# **不是极限，另有嫌疑。** 在同样一百万个词元上按四个词元计数，就达到每字节 1.72 比特，比 $E$ 低，也比五个网络（每个词元只读一遍）都低：
+# 可见这些词元能教的不止这些。曲线变弯，也可能是学习率的缘故：在第二种规模上，学习率加倍会好 0.02，超过种子之间的波动，而第一、第三和第五种规模根本没有调过。
 # 要弄清楚，就得让词元跟着模型一起增加，并给每种规模单独调学习率（第 17 章）。
 # %% [markdown] lang="en" name="transfer"
 # ## Has it learned anything but betting?
 #
-# The guide says that such pretraining yields *general representations*. A test: tell from a documentation, names removed, which of
-# four libraries it is from. The network is **frozen**; only a linear classifier on the mean of its final states learns, from few labels.
+# The guide says that such pretraining yields *general representations*: states, vectors, from which one can also read what was not trained for. A test: tell from a piece of
+# documentation, names removed, which of four libraries it is from. The network is **frozen**; only a linear classifier on the mean of its final states learns, from few labels.
 # Three rivals get the same labels: the same network *untrained*, the *embeddings* of the trained one without its layers, and
 # a *bag of tokens* (which of them occur, no network at all).
-# %% [markdown] lang="zh" of="da85085c"
+# %% [markdown] lang="zh" of="6f21afbf"
 # ## 除了押注，它还学到了什么
 #
-# 指南说，这样预训练能学到*通用的表示*。来检验一下：给一段去掉了名字的文档，说出它来自四个库中的哪一个。网络**冻结**不动，
+# 指南说，这样预训练能学到*通用的表示*：从这些状态（向量）里，也能读出训练时没有要求过的东西。来检验一下：给一段去掉了名字的文档，说出它来自四个库中的哪一个。网络**冻结**不动，
 # 只在末层状态的平均值上学一个线性分类器，标注很少。三个对手用同样的标注：*没训练过*的同一个网络（untrained），
 # 训练过但只取*词嵌入*、不经过各层的（embeddings），以及*词袋*（bag of tokens，只看出现了哪些词元，完全不用网络）。
 # %% name="transfer-measure" tags=["measured"]

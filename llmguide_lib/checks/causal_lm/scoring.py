@@ -290,7 +290,7 @@ def _bits(counts: Counter) -> float:
 
 
 def _entropies(unit: float = 1.0) -> list[float]:
-    """Bits per letter if nothing is known, from frequencies, and with one letter of context."""
+    """Bits per character if nothing is known, from frequencies, and with one character of context."""
     pairs = _bits(Counter(zip(TEXT, TEXT[1:], strict=False)))
     return [math.log2(len(set(TEXT))) * unit, _bits(Counter(TEXT)) * unit, (pairs - _bits(Counter(TEXT[:-1]))) * unit]
 
@@ -302,9 +302,9 @@ MEASURE = Exercise(
     ask=entry,
     tolerance=1e-3,
     cases=(
-        Case("equal", {"en": "All letters equally probable", "zh": "所有字符同样可能"}, lambda: (0,)),
+        Case("equal", {"en": "All characters equally probable", "zh": "所有字符同样可能"}, lambda: (0,)),
         Case("frequencies", {"en": "From frequencies", "zh": "按频率"}, lambda: (1,)),
-        Case("context", {"en": "With one letter of context", "zh": "知道前一个字符"}, lambda: (2,)),
+        Case("context", {"en": "With one character of context", "zh": "知道前一个字符"}, lambda: (2,)),
     ),
     misconceptions=(
         Misconception(
@@ -318,7 +318,7 @@ MEASURE = Exercise(
             "whole pairs",
             [*_entropies()[:2], _bits(Counter(zip(TEXT, TEXT[1:], strict=False)))],
             {
-                "en": "This is the surprise at a whole pair, not at its second letter given the first.",
+                "en": "This is the surprise at a whole pair, not at its second character given the first.",
                 "zh": "这是对整个字符对的意外程度，不是已知第一个时对第二个的意外程度。",
             },
             {
@@ -331,11 +331,11 @@ MEASURE = Exercise(
             "pairs halved",
             [*_entropies()[:2], _bits(Counter(zip(TEXT, TEXT[1:], strict=False))) / 2],
             {
-                "en": "This is the surprise at a pair, divided by two letters.",
+                "en": "This is the surprise at a pair, divided by its two characters.",
                 "zh": "这是对一个字符对的意外程度除以二。",
             },
             {
-                "en": "By the chain rule the first letter of the pair costs more than the second: take its cost off.",
+                "en": "By the chain rule the first character of the pair costs more than the second: take its cost off.",
                 "zh": "按链式法则，字符对里第一个字符花得更多：要把它那份减掉，而不是平分。",
             },
             WRITER,
