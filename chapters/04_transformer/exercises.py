@@ -133,12 +133,12 @@ def decoder_block(x, source, attend, cross, feed, norms):
     return x + feed(norms[2](x))
     # END SOLUTION
 # %% [markdown] lang="en" role="hints"
-# 1. Three sublayers, three lines. What does pre-norm do to the stream itself?
+# 1. Three sublayers, three lines, each with an addition of its own. What does pre-norm do to the stream itself?
 # 2. The norm stands in front of what a sublayer *reads*; its result is added to the stream as it was.
 # 3. `x = x + attend(norms[0](x))`, and the other two in the same way; `source` goes into `cross` as it is.
-# %% [markdown] lang="zh" of="f26f75f7"
-# 1. 三个子层，三行代码。前归一化对残差流本身做了什么？
-# 2. 归一化只用在子层*读入*的东西上；子层的结果加到原样的残差流上。
+# %% [markdown] lang="zh" of="f6b0d222"
+# 1. 三个子层，三行代码，每行各做一次相加。前归一化对残差流本身做了什么？
+# 2. 归一化放在子层*读入*的东西前面；子层的结果加到原来的残差流上。
 # 3. `x = x + attend(norms[0](x))`，另外两行也一样；`source` 原样交给 `cross`。
 # %% [markdown] lang="en" role="exercise" exercise="swiglu" difficulty=3 minutes=15 points=3
 # ## 5. Two bugs in a gated sublayer

@@ -92,9 +92,10 @@ for number, layer in enumerate(layers, 1):
 # | $f_l$ | a **sublayer**: attention, or a small network | $B \times T \times D \to B \times T \times D$ |
 #
 # The right-hand side says it all: the end is a *sum* of what everybody wrote. A layer reads the stream, computes, and writes its
-# contribution; what it does not touch stays. And the derivative is $I + \partial f_l / \partial x$: a gradient has a road with nothing on it all
-# the way back to the first layer. Remember that $I$; this chapter ends with it.
-# %% [markdown] lang="zh" of="4728b8f5"
+# contribution; what it does not touch stays. And the derivative is $I + \partial f_l / \partial x$. $I$ is the identity, the matrix that changes nothing:
+# move $x$ a little, and the sum moves by the same amount, plus what the layer makes of it. So a gradient has a road with nothing on it all
+# the way back to the first layer. Remember that $I$; the second half of the chapter tests how far it carries.
+# %% [markdown] lang="zh" of="eed93b19"
 # ## 残差流
 #
 # 不要取代，要相加。设 $x^{(0)}$ 是一段文字的词嵌入，$f_1, f_2, \dots$ 是各层：
@@ -107,7 +108,8 @@ for number, layer in enumerate(layers, 1):
 # | $f_l$ | 一个**子层**：注意力，或者一个小网络 | $B \times T \times D \to B \times T \times D$ |
 #
 # 右边的式子说得很清楚：最后的结果是各层写进去的东西之*和*。一层从流里读，算一算，把自己的那份写回去；没碰过的部分原样留着。
-# 它的导数是 $I + \partial f_l / \partial x$：梯度有一条畅通无阻的路，一直通到第一层。记住这个 $I$，本章最后还会用到它。
+# 它的导数是 $I + \partial f_l / \partial x$。$I$ 是单位矩阵，乘上去什么也不变：$x$ 挪动一点，和就跟着挪动同样多，再加上这一层由此引起的变化。
+# 于是梯度有一条畅通无阻的路，一直通到第一层。记住这个 $I$，本章后半部分要检验它究竟有多管用。
 # %% [markdown] lang="en" name="norms"
 # ## Normalisation
 #
@@ -117,12 +119,12 @@ for number, layer in enumerate(layers, 1):
 # $$\operatorname{LayerNorm}(x) = \gamma \odot \frac{x - \bar x}{\sqrt{\operatorname{Var}(x) + \epsilon}} + \beta \qquad\qquad \operatorname{RMSNorm}(x) = \gamma \odot \frac{x}{\sqrt{\overline{x^2} + \epsilon}}$$
 #
 # $\bar x$ is the mean of the $D$ numbers of *one* vector, $\operatorname{Var}(x)$ the mean of the squared deviations from it, $\overline{x^2}$ the mean of the
-# squares; $\gamma$ and $\beta$ (width $D$) are learned, and $\epsilon$ keeps a zero vector from being divided by zero. RMSNorm, in
+# squares; $\gamma$ and $\beta$ (width $D$; in code `weight` and `bias`) are learned, and $\epsilon$ keeps a zero vector from being divided by zero. RMSNorm, in
 # Llama and most open decoders after it, leaves out the mean and $\beta$.
 #
 # **By hand.** $x = (1, 3, 5, 7)$ has the mean 4 and the deviations $(-3, -1, 1, 3)$; their squares have the mean 5, and $\sqrt 5 = 2.236$. LayerNorm gives
 # $(-1.342, -0.447, 0.447, 1.342)$. The squares of $x$ itself have the mean 21, and $\sqrt{21} = 4.583$: RMSNorm gives $(0.218, 0.655, 1.091, 1.528)$.
-# %% [markdown] lang="zh" of="e6a13959"
+# %% [markdown] lang="zh" of="92d121a7"
 # ## 归一化
 #
 # 大家都往里加，流就越来越大：上面那张表的最后一列就是向量变长的倍数。如果一层读到的数忽大忽小，就没法在每个深度都做同样的工作。
@@ -131,7 +133,7 @@ for number, layer in enumerate(layers, 1):
 # $$\operatorname{LayerNorm}(x) = \gamma \odot \frac{x - \bar x}{\sqrt{\operatorname{Var}(x) + \epsilon}} + \beta \qquad\qquad \operatorname{RMSNorm}(x) = \gamma \odot \frac{x}{\sqrt{\overline{x^2} + \epsilon}}$$
 #
 # $\bar x$ 是*一个*向量里 $D$ 个数的平均，$\operatorname{Var}(x)$ 是它们与平均值之差的平方的平均，$\overline{x^2}$ 是平方的平均；
-# $\gamma$ 和 $\beta$（宽度都是 $D$）要靠训练得到，$\epsilon$ 防止零向量除以零。Llama 和它之后的多数开源解码器用的是 RMSNorm，它省去了均值和 $\beta$。
+# $\gamma$ 和 $\beta$（宽度都是 $D$，代码里叫 `weight` 和 `bias`）要靠训练得到，$\epsilon$ 防止零向量除以零。Llama 和它之后的多数开源解码器用的是 RMSNorm，它省去了均值和 $\beta$。
 #
 # **手算。** $x = (1, 3, 5, 7)$ 的平均是 4，偏差是 $(-3, -1, 1, 3)$，偏差平方的平均是 5，$\sqrt 5 = 2.236$，
 # 所以 LayerNorm 得到 $(-1.342, -0.447, 0.447, 1.342)$。$x$ 自身平方的平均是 21，$\sqrt{21} = 4.583$，所以 RMSNorm 得到 $(0.218, 0.655, 1.091, 1.528)$。
@@ -187,8 +189,8 @@ for name, norm in (("LayerNorm", LayerNorm(16, tiny_eps)), ("RMSNorm", RMSNorm(1
 #
 # $$\operatorname{GatedFF}(x) = W_2 \bigl(\operatorname{SiLU}(W_g x) \odot W_1 x\bigr), \qquad \operatorname{SiLU}(u) = u \cdot \sigma(u) = \frac{u}{1 + e^{-u}}$$
 #
-# $\odot$ multiplies number by number: where the gate is near 0, nothing passes. Three matrices instead of two, so $F = \tfrac83 D$ costs the same.
-# %% [markdown] lang="zh" of="218acba5"
+# $\odot$ multiplies number by number: where the gate is near 0, nothing passes. ($\sigma$ is the sigmoid: it turns any number into one between 0 and 1.) Three matrices instead of two, so $F = \tfrac83 D$ costs the same as $4D$ did: $3 \cdot \tfrac83 = 2 \cdot 4$.
+# %% [markdown] lang="zh" of="8fc7676d"
 # ## 前馈层
 #
 # 注意力在位置之间搬运信息，但对搬来的东西只做*平均*。第二个子层则在每个位置上各自算出新东西，各处用同样的权重：
@@ -199,7 +201,7 @@ for name, norm in (("LayerNorm", LayerNorm(16, tiny_eps)), ("RMSNorm", RMSNorm(1
 #
 # $$\operatorname{GatedFF}(x) = W_2 \bigl(\operatorname{SiLU}(W_g x) \odot W_1 x\bigr), \qquad \operatorname{SiLU}(u) = u \cdot \sigma(u) = \frac{u}{1 + e^{-u}}$$
 #
-# $\odot$ 是逐元素相乘：门接近 0 的地方，什么也过不去。矩阵从两个变成三个，所以取 $F = \tfrac83 D$ 时代价一样。
+# $\odot$ 是逐元素相乘：门接近 0 的地方，什么也过不去。（$\sigma$ 是 sigmoid 函数，把任何数变到 0 和 1 之间。）矩阵从两个变成三个，所以取 $F = \tfrac83 D$ 时，代价与原来的 $4D$ 一样：$3 \cdot \tfrac83 = 2 \cdot 4$。
 # %% name="feed-forward-scratch"
 plain, gated = fill(FeedForward(24, 96, nn.ReLU())), fill(GatedFeedForward(24, 64))
 x = draw(2, 5, 24, seed=5)
@@ -229,13 +231,13 @@ show(positions_that_notice_a_change_at_3=moved.nonzero().flatten().tolist())
 # | ReLU | $(0, 1)$ | $(1, 3)$ |
 # | $W_2 \cdot$ | $(0, 0, 0, 2)$ | $(0, 0, 2, 6)$ |
 # | add to $x$ | $(3, 1, 1, 5)$ | $(3, 1, 3, 9)$ |
-# | norm last? | no | $(-\frac13, -1, -\frac13, \frac53)$ |
+# | norm last? | no | $(-\frac13, -1, -\frac13, \frac53)$ (mean 4, variance 9) |
 #
 # Pre-norm leaves the sum alone: $x$ is still in it. Post-norm squashes the stream itself after every sublayer:
 # the road with nothing on it now has a toll gate at every step. That looks like a detail; further down it decides when a model begins to learn.
 #
 # Nothing has normalised the end of a pre-norm stack, a sum that has grown with every layer. So one more norm stands there, before the scores: the *final norm* of GPT-2 and Llama.
-# %% [markdown] lang="zh" of="b27c17cd"
+# %% [markdown] lang="zh" of="93593d70"
 # ## 归一化放在哪里
 #
 # 子层接入残差流有两种方式：
@@ -253,7 +255,7 @@ show(positions_that_notice_a_change_at_3=moved.nonzero().flatten().tolist())
 # | ReLU | $(0, 1)$ | $(1, 3)$ |
 # | 乘 $W_2$ | $(0, 0, 0, 2)$ | $(0, 0, 2, 6)$ |
 # | 加到 $x$ 上 | $(3, 1, 1, 5)$ | $(3, 1, 3, 9)$ |
-# | 最后归一化？ | 不做 | $(-\frac13, -1, -\frac13, \frac53)$ |
+# | 最后归一化？ | 不做 | $(-\frac13, -1, -\frac13, \frac53)$（平均 4，方差 9） |
 #
 # 前归一化不动那个和，$x$ 原样留在里面。后归一化则在每个子层之后把残差流本身压一遍：
 # 那条畅通无阻的路，现在每一步都设了一道关卡。这看起来是细节，后面会看到，它能决定一个模型什么时候才开始学到东西。
@@ -270,11 +272,13 @@ show(pre_norm=pre_norm(x, layer, norm)[0, 0].tolist(), post_norm=post_norm(x, la
 # %% [markdown] lang="en" name="encoder"
 # ## The encoder block
 #
-# Attention, then feed-forward, each with its residual and its norm. That is all; in torch it is two lines:
-# %% [markdown] lang="zh" of="447bdf92"
+# Attention, then feed-forward, each with its residual and its norm. That is all; in torch it is the two lines of `my_encoder_block`.
+# (The rest of the cell serves the comparison: `into_torch` carries our weights into PyTorch's block, `stir` draws every parameter at random.)
+# %% [markdown] lang="zh" of="e24aa5dd"
 # ## 编码器块
 #
-# 先注意力，再前馈，各带残差和归一化。就这些，用 torch 写出来是两行：
+# 先注意力，再前馈，各带残差和归一化。就这些，用 torch 写出来，就是 `my_encoder_block` 里的那两行。
+# （单元格里其余的代码只为对照：`into_torch` 把我们的权重搬进 PyTorch 的块，`stir` 把每个参数都随机取值。）
 # %% name="encoder-scratch"
 D, HEADS, FF = 24, 4, 96
 
@@ -324,18 +328,20 @@ for residual in (post_norm, pre_norm):
 #
 # An encoder reads: every position may look both ways. A decoder writes a second text, word by word, so it differs in two points:
 #
-# - its self-attention is **causal**: position $t$ sees only $1, \dots, t$;
+# - its self-attention is **causal**: position $t$ sees only $1, \dots, t$. While it writes, nothing stands further on; but for training the whole
+#   target is put in at once, and each position predicts the word after it. Without the mask it could simply read that word;
 # - between the two sublayers stands a third, **cross-attention**: queries from the text being written, keys and values from the
 #   encoder's result, $\operatorname{Attention}(X W_Q,\, E W_K,\, E W_V)$ with $X: T \times D$ and $E: S \times D$. There is no causal
 #   mask here, for the whole source is known.
 #
 # So a translation model is: source → encoder blocks → $E$; target so far → decoder blocks, each of which asks $E$ → scores for the next word.
-# %% [markdown] lang="zh" of="a15a985c"
+# %% [markdown] lang="zh" of="70f528a8"
 # ## 解码器块
 #
 # 编码器负责读，每个位置两边都能看。解码器要一个词一个词地写出另一段文字，所以有两点不同：
 #
-# - 它的自注意力是**因果**的：第 $t$ 个位置只能看 $1, \dots, t$；
+# - 它的自注意力是**因果**的：第 $t$ 个位置只能看 $1, \dots, t$。写的时候，后面本来就还没有词；但训练时整段目标文本是一次放进去的，
+#   每个位置都要预测下一个词，没有掩码，它直接看一眼就行了；
 # - 两个子层之间多了一个**交叉注意力**：查询来自正在写的文字，键和值来自编码器的结果，
 #   即 $\operatorname{Attention}(X W_Q,\, E W_K,\, E W_V)$，其中 $X: T \times D$，$E: S \times D$。这里不需要因果掩码，因为源文本全都已知。
 #
@@ -524,29 +530,33 @@ llama = llama.double()
 # ## Counting: parameters, FLOPs, memory
 #
 # How large is such a model, and what does a token cost? Everything follows from a handful of sizes. Without biases and norms (well
-# below one percent), a block of the classic kind has
+# below one percent), this is what a block of the classic kind has (left), and the whole model (right: $N$ parameters, with $L$ blocks and $V$ tokens in the vocabulary):
 #
 # $$\underbrace{4 D^2}_{\text{attention: } W_Q, W_K, W_V, W_O} + \underbrace{2 D F}_{\text{feed-forward}} = 12 D^2 \text{ for } F = 4D, \qquad N \approx 12\,L D^2 + V D$$
 #
-# A matrix product of a row of $D$ numbers with $D \times F$ takes $DF$ multiplications and as many additions: **two FLOPs per
-# parameter and token**. Attention adds, per layer and token, $2TD$ for the scores and $2TD$ for the mixing (no parameters, but work):
+# A matrix product of a row of $D$ numbers with $D \times F$ takes $DF$ multiplications and as many additions (each is a *floating-point operation*, a FLOP): **two FLOPs per
+# parameter and token**. Attention adds work without parameters. Each query head compares its query with $T$ keys; all heads together have $D$ numbers, so the
+# scores take $TD$ multiplications and as many additions, $2TD$ per layer and token, and the mixing of $T$ values takes $2TD$ again. (Query heads that share keys still compare each for itself.)
 #
 # $$\text{FLOPs per token} \approx 2 N + 4\,L T D \qquad \text{training: three times that, since the backward pass costs twice the forward pass}$$
 #
-# Hence the famous $6N$ per token of training.
-# %% [markdown] lang="zh" of="02aa6685"
+# (Backward, each matrix takes part in two products instead of one: for the gradient of its weights, and for the gradient that travels on to the layer below.)
+# Hence the famous $6N$ per token of training, attention's own work left out.
+# %% [markdown] lang="zh" of="fcc18208"
 # ## 数一数：参数、计算量、内存
 #
-# 这样一个模型有多大？处理一个词元要花多少计算？一切都由几个尺寸决定。不算偏置和归一化（远不到百分之一），一个经典的块有
+# 这样一个模型有多大？算一个词元要多少代价？一切都由几个尺寸决定。不算偏置和归一化（远不到百分之一），左边是一个经典的块的参数量，右边是整个模型的参数量 $N$（$L$ 个块，词表里有 $V$ 个词元）：
 #
 # $$\underbrace{4 D^2}_{\text{注意力：} W_Q, W_K, W_V, W_O} + \underbrace{2 D F}_{\text{前馈层}} = 12 D^2 \text{（} F = 4D \text{ 时）}, \qquad N \approx 12\,L D^2 + V D$$
 #
 # 一行 $D$ 个数乘以 $D \times F$ 的矩阵，要做 $DF$ 次乘法和同样多次加法：**每个参数、每个词元两次浮点运算**（FLOPs）。
-# 注意力还要在每一层、对每个词元再加上：算分数 $2TD$，加权平均 $2TD$（没有参数，但有计算）：
+# 注意力还有一份没有参数的计算。每个查询头都要拿自己的查询去比 $T$ 个键；所有头合起来是 $D$ 个数，所以在每一层、对每个词元，
+# 算分数要 $TD$ 次乘法和同样多次加法，即 $2TD$；对 $T$ 个值加权平均，又是 $2TD$。（几个查询头共用一组键时，也还是各比各的。）
 #
 # $$\text{每个词元的 FLOPs} \approx 2 N + 4\,L T D \qquad \text{训练时是三倍，因为反向传播的代价是前向的两倍}$$
 #
-# 著名的“训练时每个词元 $6N$”就是这么来的。
+# （反向时，每个矩阵要参与两次乘法，而不是一次：一次求权重的梯度，一次求继续传给下一层的梯度。）
+# 著名的“训练一个词元要 $6N$”就是这么来的，其中没有算注意力的那一份。
 # %% [markdown] lang="en" role="deeper" name="count-footnotes"
 # **Two footnotes.** A table in which rows are only looked up costs nothing: $VD$ belongs to $N$ here because the same table, or another of its size, gives the scores at the end.
 # And $T$ is what a program computes that fills the whole square and then masks it; a causal position looks at $T/2$ others on average, and a kernel that skips the rest needs half.
@@ -669,16 +679,16 @@ ModelAnatomy("llama-3-8b")
 # $1.4^{48} \approx 10^7$. That is what **vanishing** and **exploding** means.
 #
 # The guide says: without recurrence there are no vanishing or exploding gradients. So let us take 24 blocks without recurrence, with random weights, in six
-# versions, and measure the gradient that arrives at each depth. Since everything may hang on the size of the first weights, we try three: the feed-forward layer's second matrix with
-# variance $1/F$ (gain 1), with twice that (gain $\sqrt 2$, which makes up for the half that ReLU throws away: He et al. 2015), and with four times that (gain 2).
-# %% [markdown] lang="zh" of="1739986f"
+# versions, and measure the gradient that arrives at each depth. Since everything may hang on the size of the first weights, we try three *gains*, factors by which all numbers of
+# the feed-forward layer's second matrix are multiplied (its variance by the square): variance $1/F$ (gain 1), twice that (gain $\sqrt 2$, which makes up for the half that ReLU throws away: He et al. 2015), and four times that (gain 2).
+# %% [markdown] lang="zh" of="ef030985"
 # ## 梯度靠什么活下来：深度方向
 #
 # 回到残差流的那个 $I$。训练要改动第一层，靠的是穿过其余各层传回来的梯度。按链式法则，它是一个连乘积，每层一个因子：
 # 24 个块、每块两个子层，如果因子大小是 0.8，就是 $0.8^{48} \approx 2 \cdot 10^{-5}$；如果是 1.4，就是 $1.4^{48} \approx 10^7$。这就是所谓的**梯度消失**和**梯度爆炸**。
 #
 # 指南说：没有循环结构，就没有梯度消失或爆炸。那我们就取 24 个没有循环的块，权重随机，分成六种版本，测量到达每个深度的梯度。
-# 结果也许全看初始权重的大小，所以三种大小都试：前馈层第二个矩阵的方差为 $1/F$（增益 1）；两倍于此（增益 $\sqrt 2$，正好补回 ReLU 丢掉的一半：He 等人，2015）；四倍于此（增益 2）。
+# 结果也许全看初始权重的大小，所以取三种*增益*，也就是给前馈层第二个矩阵的每个数都乘上的倍数（方差随它的平方变）：方差为 $1/F$（增益 1）；两倍于此（增益 $\sqrt 2$，正好补回 ReLU 丢掉的一半：He 等人 2015）；四倍于此（增益 2）。
 # %% [markdown] lang="en" name="guess-depth" role="prediction"
 # **Predict** for each of the six whether the gradient at the first block is about as large as at the last one, much smaller, or much larger, and whether the gain matters: (1) neither residual
 # nor norm; (2) norm only; (3) residual only; (4) residual only, but what is added is divided by $\sqrt{48}$, the root of the number of sublayers; (5) post-norm; (6) pre-norm.
@@ -772,14 +782,14 @@ figure = curves(
 #
 # So the norm or a small beginning bounds the gradient. What, then, is the residual for? See the last column: with a norm alone, nothing vanishes and all positions are the same vector; there is a gradient, but nothing to be
 # learned from. Only where the input is carried along *and* not drowned do positions stay apart: in pre-norm, and most of all with small additions. Post-norm carries it too, but shrinks it with each of the 48
-# norms, by about $\sqrt 2$: hardly anything is left. Its gradient looks healthy here all the same. Is it?
-# %% [markdown] lang="zh" of="995be2f9"
+# norms, by about $\sqrt 2$ (two vectors of equal length with nothing in common have a sum $\sqrt 2$ times as long, and the norm divides by it): hardly anything is left. Its gradient looks healthy here all the same. Is it?
+# %% [markdown] lang="zh" of="56985a42"
 # 起作用的并不是“没有循环”。残差和归一化都没有时，梯度是一个连乘积，结果由增益决定，而且是指数式的：增益为 1 就消失，$\sqrt 2$ 大致保住，2 就爆炸。
 # 可以为第一步挑一个合适的增益，可是训练一开始，就没有谁能让权重保持在那里了。只有残差时，不管增益多大都会爆炸，因为 $I + \partial f/\partial x$ 会把多数向量拉长（本章开头残差流不断变大，也是这个原因）。
 # 有两样东西能让梯度*不敏感*：一是归一化，向量有多大就除以多大；二是让加上去的东西一开始就很小，也就是乘以 $1/\sqrt{\text{子层个数}}$。GPT-2 两样都用了。
 #
 # 也就是说，限制住梯度的是归一化，或者一开始很小的增量。那残差有什么用？看最后一列：只有归一化时，什么都没有消失，但所有位置成了同一个向量；梯度是有的，却没有什么可学。
-# 只有把输入一路带着、*而且*不让它被淹没，各个位置才能保持差别：前归一化如此，每次只加一点点时尤其如此。后归一化也带着输入，可是经过 48 个归一化，每一个都把它缩小到原来的大约 $1/\sqrt 2$，几乎什么也不剩了。
+# 只有把输入一路带着、*而且*不让它被淹没，各个位置才能保持差别：前归一化如此，每次只加一点点时尤其如此。后归一化也带着输入，可 48 个归一化每次都把它缩小到大约 $1/\sqrt 2$（两个等长而互不相干的向量，和的长度是原来的 $\sqrt 2$ 倍，归一化再除掉它），几乎什么也不剩。
 # 尽管如此，它的梯度在这里看上去还是健康的。真的健康吗？
 # %% [markdown] lang="en" name="warm-up"
 # ## Why post-norm needs a warm-up
@@ -790,7 +800,8 @@ figure = curves(
 # front of you.
 #
 # Two models that only count are the bars to clear: *unigram* knows how frequent each byte is, *bigram* what follows each byte. They meet the same windows in the same order as the models, and are scored on the same last 50 steps.
-# %% [markdown] lang="zh" of="fc1b11dc"
+# The loss is $-\ln p$, where $p$ is the probability that a model gave to the byte that really came; a mean loss of $3.2$ (its unit is the *nat*) is that of a model which wavers between $e^{3.2} \approx 25$ equally likely bytes. A window is a piece of text 32 bytes long.
+# %% [markdown] lang="zh" of="cfe24acb"
 # ## 后归一化为什么需要预热
 #
 # 2017 年的论文训练时用了**预热**（warm-up）：学习率从接近零开始，用 4000 步慢慢升上去。为什么要这样？实验是这样的：一个由八个块组成的小解码器
@@ -798,10 +809,11 @@ figure = curves(
 # 各用三个随机种子，共 48 次训练，要好几分钟，所以是*录下来*的（`python benchmarks/warmup.py`）；其中最能说明问题的四次，在这里当着你的面再跑一遍。
 #
 # 要跨过的门槛是两个只会计数的模型：*unigram* 只知道每个字节有多常见，*bigram* 知道每个字节后面跟什么。它们按同样的顺序读同样的窗口，也在同样的最后 50 步上计分。
+# 损失是 $-\ln p$，$p$ 是模型给真正出现的那个字节的概率；平均损失为 $3.2$（单位叫*奈特*，nat），相当于模型在 $e^{3.2} \approx 25$ 个同样可能的字节之间拿不定主意。一个窗口是一段 32 字节长的文字。
 # %% [markdown] lang="en" name="guess-warm-up" role="prediction"
-# **Predict.** Which of the four arms can use the largest learning rate? And what does failure look like: a loss that flies off to infinity, or something else?
-# %% [markdown] lang="zh" of="4d4bb0b8"
-# **先预测。** 四种组合里，哪一种能承受最大的学习率？训练失败是什么样子：损失冲向无穷大，还是别的情形？
+# **Predict.** Which of the four arms (post-norm or pre-norm, with or without a warm-up) can use the largest learning rate? And what does failure look like: a loss that flies off to infinity, or something else?
+# %% [markdown] lang="zh" of="a6719745"
+# **先预测。** 四种组合（后归一化或前归一化，有或没有预热）里，哪一种能承受最大的学习率？训练失败是什么样子：损失冲向无穷大，还是别的情形？
 # %% name="warm-up-recorded"
 from llmguide_lib.notebook import recorded
 
@@ -914,16 +926,16 @@ assert all(value > 0.8 for arm in (pre, pre_warm) for value in arm.values())  # 
 # Post-norm without a warm-up does not explode. It lies on a *plateau*: at this rate, all 300 steps long, at the loss of the unigram model, for which it needs to read nothing. (A plateau, not a grave: in a single longer trial it did come down.
 # Let it run on, with `max_steps=1200` above.) With a warm-up the same model at the same rate is off it within the 300 steps; pre-norm hardly notices it.
 #
-# The last table shows what goes with it. With random weights the gradient was healthy, as above. After 100 steps it has *vanished*: from the last block down to the first it falls by more than two orders of magnitude, and stays so. With the warm-up it falls less, and
+# The last table shows what goes with it (here it is the gradient of each block's own weights). With random weights the gradient was healthy, as above. After 100 steps it has *vanished*: from the last block down to the first it falls by more than two orders of magnitude, and stays so. With the warm-up it falls less, and
 # recovers; in pre-norm the first block gets more than the last, always. So post-norm's gradients are not safe; they are safe for the first step.
 #
 # Careful with the conclusion: at the smallest of our rates post-norm comes off the plateau without a warm-up too, and at the largest it lies there with one. The warm-up widens the range of rates that work; pre-norm widens it more, and was better at its best rate. It does *not* follow that
 # large pre-norm models need no warm-up: GPT-3 and Llama have one. And no run has beaten the model that counts pairs: 300 steps are for seeing how training begins, not for a good language model.
-# %% [markdown] lang="zh" of="7394b1ba"
+# %% [markdown] lang="zh" of="76786395"
 # 后归一化没有预热，并不会爆炸，而是停在一个*平台期*上：在这个学习率下，整整 300 步，损失都在 unigram 的水平，要达到这个水平，根本不用读文本。（只是平台，不是终点：在一次更长的试验里，损失后来还是降下来了。
 # 把上面改成 `max_steps=1200`，让它继续跑，自己看看。）有了预热，同一个模型用同样的学习率，300 步之内就走了出来；前归一化则几乎看不出平台。
 #
-# 最后那张表给出了与之相伴的现象。权重随机时，梯度是健康的，和上一节一样。100 步之后梯度却*消失*了：从最后一个块到第一个块，小了两个数量级以上，而且一直如此。有预热时，梯度缩小得少一些，后来又恢复了；
+# 最后那张表（这里是各块自身权重的梯度）给出了与之相伴的现象。权重随机时，梯度是健康的，和上一节一样。100 步之后梯度却*消失*了：从最后一个块到第一个块，小了两个数量级以上，而且一直如此。有预热时降得少一些，后来又恢复了；
 # 前归一化的第一个块得到的梯度始终比最后一个块多。所以后归一化的梯度并不安全，只是在第一步安全。
 #
 # 下结论要小心：在我们最小的学习率下，后归一化没有预热也走得出平台；在最大的学习率下，有预热也出不来。预热拓宽了可用学习率的范围；前归一化拓得更宽，而且在各自最好的学习率下，结果也更好。
@@ -942,17 +954,17 @@ assert all(value > 0.8 for arm in (pre, pre_warm) for value in arm.values())  # 
 # The rival of 2017 was the **recurrent network** (RNN): it reads word by word and keeps what it knows in one state, $h_t = \tanh(W x_t + U h_{t-1})$. A word that stood 127 words ago has
 # come through 127 products with $U$: for the gradient, that is a network 127 layers deep. In a Transformer every word is one layer away from every other.
 #
-# Networks with random weights, all of width 32; the question is how strongly the output at the last position depends on the input $d$ positions earlier. RNNs come with $U$ of variance $1/D$ (gain 1) and three times as large (gain 3). The LSTM (Hochreiter and Schmidhuber 1997) is an
-# RNN that also keeps a memory, of which a forget gate $\sigma(b + \dots)$ lets a share through at each step: about half with the bias $b = 0$, 0.73 with 1 (a usual choice), 0.95 with 3, 0.993 with 5. "Gate only" has $U = 0$: nothing but that road is left.
-# %% [markdown] lang="zh" of="e781a2ad"
+# Networks with random weights, all of width 32; the question is how strongly the output at the last position depends on the input $d$ positions earlier. RNNs come with $U$ of variance $1/D$ (gain 1) and with every number three times as large (gain 3). The LSTM (Hochreiter and Schmidhuber 1997) is an
+# RNN that also keeps a memory, $c_t = \sigma(b + \dots) \odot c_{t-1} + \dots$; the sigmoid is its *forget gate*, and lets a share of the memory through at each step: about half with the bias $b = 0$, 0.73 with 1 (a usual choice), 0.95 with 3, 0.993 with 5. "Gate only" has $U = 0$, so that nothing comes through $h_{t-1}$: only the road through the memory is left.
+# %% [markdown] lang="zh" of="c80a7ec6"
 # ## 梯度靠什么活下来：时间方向
 #
 # 2017 年的对手是**循环神经网络**（RNN）：它一个词一个词地读，把知道的一切都放在一个状态里，$h_t = \tanh(W x_t + U h_{t-1})$。127 个词以前的那个词，要连乘 127 次 $U$ 才到得了这里：
 # 对梯度来说，这就是一个 127 层深的网络。而在 Transformer 里，任何两个词之间只隔一层。
 #
-# 取几个权重随机的网络，宽度都是 32，看最后一个位置的输出对 $d$ 个位置之前的输入有多敏感。RNN 的 $U$ 有两种：一种方差为 $1/D$（增益 1），另一种再整个乘以 3（增益 3）。
-# LSTM（Hochreiter 和 Schmidhuber，1997）是另有一份记忆的 RNN，每一步由遗忘门 $\sigma(b + \dots)$ 决定记忆保留几成：偏置 $b = 0$ 时约一半，1 时（常用的取值）0.73，3 时 0.95，5 时 0.993。
-# “gate only”表示 $U = 0$，只剩这条记忆的路。
+# 取几个权重随机的网络，宽度都是 32，看最后一个位置的输出对 $d$ 个位置之前的输入有多敏感。RNN 的 $U$ 有两种：方差为 $1/D$（增益 1），以及每个数再乘以 3（增益 3）。
+# LSTM（Hochreiter 和 Schmidhuber 1997）是另有一份记忆的 RNN：$c_t = \sigma(b + \dots) \odot c_{t-1} + \dots$，其中的 sigmoid 就是*遗忘门*，每一步由它决定记忆放行多少：偏置 $b = 0$ 时约一半，1 时（常用的取值）0.73，3 时 0.95，5 时 0.993。
+# “gate only”表示 $U = 0$，经 $h_{t-1}$ 什么也传不过来，只剩这条记忆的路。
 # %% name="time-measure"
 def recurrent(kind, seed, bias=0.0, gain=1.0):
     """A recurrent layer of width 32; ``gain`` multiplies the matrix U, ``bias`` is the forget gate's."""
@@ -1018,14 +1030,14 @@ figure = curves(
 # An RNN at its first step is at the mercy of $U$, as a bare stack of layers is at that of its gain: it vanishes or explodes. Open gates are a residual road through time: where half got through at each step, it is 0.95 or 0.993 now. But no magic: through the gate alone, with bias 3, less than a
 # thousandth arrives ($0.95^{126} \approx 0.002$, and the gate, which every input moves, is often further shut). What keeps the whole LSTM at the size it has at bias 3 and 5 is in part that $U$ amplifies, in the same way in which it makes an RNN explode.
 #
-# The Transformer's curve is flat *by construction*: with weights as even as random ones are, every earlier position enters the same mean, wherever it stands. Nothing is lost to distance; something is lost to *number*. The last column shows it: the position before already gets
+# The Transformer's curve is flat *by construction*: with weights as even as random ones are, every earlier position enters the same mean, wherever it stands. (The 2 in the table comes from the second block: the very first word has also entered the mean of every position behind it, and arrives with each of them.) Nothing is lost to distance; something is lost to *number*. The last column shows it: the position before already gets
 # only one or two hundredths of what the last position itself gets, for it shares the mean with 127 others. A trained attention can undo that, by looking.
-# %% [markdown] lang="zh" of="0e2ff208"
+# %% [markdown] lang="zh" of="7465e716"
 # 刚开始训练的 RNN 完全听凭 $U$ 摆布，就像一叠光秃秃的层听凭增益摆布一样：要么消失，要么爆炸。打开的门等于在时间方向上修了一条残差路，原来每步只通过一半，现在是 0.95 或 0.993。
 # 但这不是魔法：偏置为 3 时，单靠门这条路，传到的还不到千分之一（$0.95^{126} \approx 0.002$，而且门会随输入摆动，时常关得更小）。偏置为 3 和 5 的完整 LSTM，梯度能保持那样的大小，有一部分是因为 $U$ 在放大；它让 RNN 爆炸，也是同样的道理。
 #
-# Transformer 的曲线是平的，这是*构造决定的*：随机权重下注意力几乎均匀，前面每个位置不管在哪里，都进入同一个平均。距离没有造成损失，*数量*却造成了：看最后一列，前一个位置得到的，
-# 已经只有最后一个位置自己的百分之一二，因为它要和另外 127 个位置分享这个平均。训练过的注意力能弥补这一点：往那里看就行了。
+# Transformer 的曲线是平的，这是*构造决定的*：随机权重下注意力几乎均匀，前面每个位置不管在哪里，都进入同一个平均。（表里的 2 来自第二个块：最前面的那个词还进入过它后面每个位置的平均，又随着它们一起传到。）距离没有造成损失，*数量*却造成了：看最后一列，前一个位置得到的，
+# 已经只有最后一个位置自己的百分之一二，因为它要和另外 127 个位置分享这个平均。训练过的注意力可以把它找回来，只要它去看。
 # %% name="time-verdict"
 assert far["RNN"].max() < 1e-10 and far["LSTM, bias 0"].max() < 1e-10 and far["LSTM, bias 1"].max() < 1e-6
 assert far["gate only, bias 3"].max() < 1e-3 < far["LSTM, bias 3"].min() and far["gate only, bias 5"].min() > 0.05
@@ -1070,9 +1082,11 @@ decide(
 # | RNN | $T + L - 1$ | $T \cdot L$ |
 # | Transformer | $L$ | $T \cdot L$ |
 #
+# ($T + L - 1$, because the layers of an RNN can work like an assembly line: while the first layer reads word 2, the second already has word 1.)
+#
 # (Half of an RNN does not wait: $W x_t$ can be had for all words at once, and PyTorch does so. Only $U h_{t-1}$ must come one by one.) In training all words are known, so a Transformer treats them as the rows of one matrix. In writing they are not: the next word must be there before the one after it can be
-# asked for, whatever the architecture. The table promises a lot; a clock tells what is left of it *on one core of this machine*. Two Transformer blocks have $24 D^2$ weights, three LSTM layers as well.
-# %% [markdown] lang="zh" of="f431f23a"
+# asked for, whatever the architecture. The table promises a lot; a clock tells what is left of it *on one core of this machine*. Two Transformer blocks have $24 D^2$ weights, three LSTM layers as well: each has a $W$ and a $U$ for three gates and for what is to be remembered, $8 D^2$.
+# %% [markdown] lang="zh" of="e7b548ae"
 # ## 沿时间并行
 #
 # 对 RNN 的另一个抱怨是：第 99 个词没算完，第 100 个词就不能开始。对 $T$ 个词、$L$ 层，有多少步必须一个等一个？
@@ -1082,8 +1096,10 @@ decide(
 # | RNN | $T + L - 1$ | $T \cdot L$ |
 # | Transformer | $L$ | $T \cdot L$ |
 #
+# （$T + L - 1$ 是因为 RNN 的各层可以像流水线一样干活：第一层读第 2 个词的时候，第二层已经在处理第 1 个词。）
+#
 # （RNN 有一半不用等：$W x_t$ 可以对所有词一次算完，PyTorch 就是这么做的；只有 $U h_{t-1}$ 非得一步一步来。）训练时所有的词都已知，Transformer 就把它们当作一个矩阵的各行一起算。写的时候不行：不管什么架构，总要先有下一个词，才能问再下一个。
-# 表格许诺了很多，*在这台机器的一个核心上*还剩多少，要计时才知道。两个 Transformer 块有 $24 D^2$ 个权重，三层 LSTM 也是。
+# 表格许诺了很多，*在这台机器的一个核心上*还剩多少，要计时才知道。两个 Transformer 块有 $24 D^2$ 个权重，三层 LSTM 也是：每层为三个门和要记住的内容各备一个 $W$、一个 $U$，共 $8 D^2$。
 # %% [markdown] lang="en" name="guess-parallel" role="prediction"
 # **Predict** for one core of your machine, at equal parameters ($D = 256$): which trains faster on one text of 256 words? On sixteen such texts at once? And which writes the next word faster, after 32 words, and after 4,096?
 # %% [markdown] lang="zh" of="43b1a11f"
