@@ -124,6 +124,29 @@ COUNTS = Exercise(
             READER,
         ),
         Misconception(
+            "scores for the key heads only",
+            [_counts()[0], 2 * _counts()[0] + 4 * 50 * 4, _counts()[2]],
+            {
+                "en": "You counted the scores of two heads; four heads ask.",
+                "zh": "只算了两个头的分数，可是有四个头在查询。",
+            },
+            {
+                "en": "Grouped queries share keys and values, not the comparisons with them.",
+                "zh": "分组查询共用的是键和值，比较还是每个查询头各做各的。",
+            },
+            "a reader of this chapter",
+        ),
+        Misconception(
+            "the scores of all layers",
+            [_counts()[0], 2 * _counts()[0] + 3 * 4 * 50 * 8, _counts()[2]],
+            {
+                "en": "These are the scores of all three layers; one block was asked for.",
+                "zh": "这是三层的分数加在一起；题目问的是一个块。",
+            },
+            {"en": "4LTD belongs to the whole model: what is L here?", "zh": "4LTD 是整个模型的：这里的 L 是多少？"},
+            "a reader of this chapter",
+        ),
+        Misconception(
             "keys only",
             [*_counts()[:2], _counts(kept=1)[2]],
             {"en": "You kept the keys and not the values.", "zh": "只保存了键，没有保存值。"},

@@ -335,7 +335,7 @@ MEASURE = Exercise(
                 "zh": "这是对一个字符对的意外程度除以二。",
             },
             {
-                "en": "By the chain rule the first character of the pair costs more than the second: take its cost off.",
+                "en": "By the chain rule the pair's first character costs more than the second: take its cost off.",
                 "zh": "按链式法则，字符对里第一个字符花得更多：要把它那份减掉，而不是平分。",
             },
             WRITER,

@@ -67,6 +67,20 @@ TOP_P = Exercise(
     ),
     misconceptions=(
         Misconception(
+            "nothing may be left",
+            _top_p(lambda ordered, before, p: before + ordered <= p),
+            {
+                "en": "Only tokens whose sum stays within p are kept: the one that crosses p is missing, and where the "
+                "first alone has more than p, nothing is left.",
+                "zh": "只留下了累计不超过 p 的词元：跨过 p 的那个丢了；第一个词元自己就超过 p 时，什么也没留下。",
+            },
+            {
+                "en": "Look at what stands *before* a token: for the first one that is zero.",
+                "zh": "看它*前面*的总和：对第一个词元来说，那是零。",
+            },
+            "a reader of this chapter",
+        ),
+        Misconception(
             "without the one that crosses",
             _top_p(lambda ordered, before, p: _first_always(before + ordered <= p)),
             {
