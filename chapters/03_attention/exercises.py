@@ -82,12 +82,13 @@ def attend(query, key, value, mask=None):
 # %% [markdown] lang="en" role="hints"
 # 1. Which axis has to add up to one, the one of the queries or the one of the keys?
 # 2. A masked key must get the weight zero and the others must still add up to one. So must the mask come before or after
-#    softmax? And what does softmax make of a row in which everything is masked?
+#    softmax, and is a score of zero low enough for that, given that $e^0 = 1$? And what does softmax make of a row in which everything is masked?
 # 3. `scores = query @ key.mT / math.sqrt(...)`; `masked_fill(~mask, torch.finfo(scores.dtype).min)`; softmax;
 #    `masked_fill(~mask, 0.0)` on the weights; times `value`.
-# %% [markdown] lang="zh" of="e7978822"
+# %% [markdown] lang="zh" of="577af2da"
 # 1. 加起来等于一的，是查询那个轴，还是键那个轴？
-# 2. 被遮住的键权重必须是零，其余的权重加起来仍要等于一。那么掩码该放在 softmax 之前还是之后？如果一整行都被遮住，softmax 会给出什么？
+# 2. 被遮住的键权重必须是零，其余的权重加起来仍要等于一。那么掩码该放在 softmax 之前还是之后？
+#    想一想 $e^0 = 1$：把分数改成零够不够？如果一整行都被遮住，softmax 会给出什么？
 # 3. `scores = query @ key.mT / math.sqrt(...)`；`masked_fill(~mask, torch.finfo(scores.dtype).min)`；softmax；
 #    对权重再做 `masked_fill(~mask, 0.0)`；最后乘 `value`。
 # %% [markdown] lang="en" role="exercise" exercise="heads" difficulty=3 minutes=20 points=3

@@ -40,22 +40,24 @@ torch.set_default_dtype(torch.float64)
 # %% [markdown] lang="en" name="dictionary"
 # ## From a dictionary to a soft lookup
 #
-# A Python dictionary answers a **query** with the **value** whose **key** is *equal* to it. Equality has no gradient:
-# nudge the query a little and nothing changes, or everything does. So a network cannot learn it by small steps.
+# A Python dictionary answers a **query** with the **value** whose **key** is *equal* to it. A network
+# learns by small steps along a **gradient**: it says of each number how the result changes when that number is nudged. Equality
+# has none to follow. Nudge the query a little, and nothing changes, or everything does.
 #
-# Replace "equal" by "similar". Keys and queries become vectors, and their dot product says how well they fit: large
-# where they point the same way (the longer, the larger), zero where they have nothing in common, negative where they point
+# Replace "equal" by "similar". Keys and queries become vectors, and their dot product (multiply number by number, add up; in
+# code `@`) says how well they fit: large where they point the same way (the longer, the larger), zero where they have nothing in common, negative where they point
 # apart. Then, instead of picking the best entry, take *all* values, each weighted by how well its key fits. The weights should be positive and add up to one; that is
 # what softmax makes of any list of scores $s_1, \dots, s_S$:
 #
 # $$w_j = \frac{e^{s_j}}{\sum_i e^{s_i}}$$
-# %% [markdown] lang="zh" of="b8a587c1"
+# %% [markdown] lang="zh" of="91e6f808"
 # ## 从字典到“软”查找
 #
 # Python 字典收到一个**查询**（query），返回**键**（key）与它*相等*的那个**值**（value）。
-# “相等”没有梯度：查询稍微动一动，结果要么完全不变，要么整个换掉，网络没法靠一小步一小步的调整学会它。
+# 网络靠一小步一小步的调整来学习，每一步都顺着**梯度**走：梯度说的是，某个数稍微动一动，结果会变多少。
+# “相等”没有这样的梯度可走：查询稍微动一动，结果要么完全不变，要么整个换掉。
 #
-# 于是把“相等”换成“相似”。键和查询都用向量表示，用点积衡量它们有多合拍：方向一致，点积就大（向量越长越大）；毫不相干，点积是零；方向相反，点积为负。
+# 于是把“相等”换成“相似”。键和查询都用向量表示，用点积（逐个相乘再相加，代码里写作 `@`）衡量它们有多合拍：方向一致，点积就大（向量越长越大）；毫不相干，点积是零；方向相反，点积为负。
 # 然后不再只挑最合适的一条，而是把*所有*的值都取来，键越合拍，分到的权重越大。
 # 权重应当是正数，加起来等于一。softmax 正好能把任意一串分数 $s_1, \dots, s_S$ 变成这样的权重：
 #
@@ -198,13 +200,13 @@ AttentionExplorer(
 # %% [markdown] lang="en" name="scratch"
 # ## In PyTorch
 #
-# The equation is three lines. `.mT` transposes the last two axes only, so the same function serves one text, a batch of
-# texts, or a batch of texts with several heads: whatever stands in front is carried along.
-# %% [markdown] lang="zh" of="ebbaf81a"
+# The equation is three lines. `.mT` transposes the last two axes only, so the same function serves one text, a **batch** of
+# texts (several that are computed together), or a batch of texts with several heads: whatever stands in front is carried along.
+# %% [markdown] lang="zh" of="268d06c6"
 # ## 用 PyTorch 写出来
 #
 # 公式就是三行代码。`.mT` 只转置最后两个轴，前面不管有几个轴都原样带着，
-# 所以同一个函数既能处理一段文字，也能处理一批文字，还能处理一批文字的多个头。
+# 所以同一个函数既能处理一段文字，也能处理一批文字（合在一起计算的几段，叫一个**批次**），还能处理一批文字的多个头。
 # %% name="scratch-code"
 def my_attention(query, key, value):
     """softmax(query key^T / sqrt(d_k)) value, and the weights."""
@@ -258,9 +260,16 @@ show(torch=difference(mine, scaled_dot_product_attention(query, key, value)))
 # **Predict.** A query meets 32 random keys. Without the scale, how large is the *largest* of its 32 weights at
 # $d_k = 4$, and at $d_k = 1024$? And the guide says that the scale keeps gradients from "vanishing or exploding": which
 # of the two do you expect without it?
-# %% [markdown] lang="zh" of="5d9a851e"
+#
+# (The gradient of a query says how much the **loss**, the number that training makes smaller, changes when the query is nudged. If it
+# vanishes, the query learns nothing; if it explodes, one step goes much too far. As nothing is trained here, the product of the output
+# with a random target stands in for the loss.)
+# %% [markdown] lang="zh" of="226a150d"
 # **先预测。** 一个查询遇到 32 个随机的键。不缩放的话，在 $d_k = 4$ 和 $d_k = 1024$ 时，32 个权重里*最大*的那个各有多大？
 # 指南说，缩放能防止梯度“消失或爆炸”：你认为不缩放时会发生哪一种？
+#
+# （查询的梯度，说的是查询动一动，**损失**会变多少；损失就是训练要降低的那个数。梯度消失，查询就什么也学不到；梯度爆炸，一步就会迈得太远。
+# 这里还没有训练，就拿输出与一个随机目标的点积来充当损失。）
 # %% name="scale-measure"
 def gradients(d_k, scale):
     """For 200 queries over 32 keys: spread of the scores, mean largest weight, each query's gradient."""
@@ -296,10 +305,10 @@ figure = curves(
 )
 # %% [markdown] lang="en" role="caption"
 # Size of the gradient that reaches a query, over the width $d_k$, both axes logarithmic (*raw*: without the scale). With the scale, median and
-# maximum stay flat. Without it they part: the median falls by orders of magnitude while the maximum climbs.
-# %% [markdown] lang="zh" of="3dad30ac"
+# maximum stay flat. Without it they part: the maximum climbs, while the median rises at first and then falls by orders of magnitude.
+# %% [markdown] lang="zh" of="2583b275"
 # 查询收到的梯度大小随维度 $d_k$ 的变化，两个轴都是对数刻度。图中 raw 是不缩放，scaled 是有缩放，median 是中位数，max 是最大值。有缩放时，中位数和最大值都基本持平；没有缩放时，两者分道扬镳：
-# 中位数降了几个数量级，最大值却一路上升。
+# 最大值一路上升，中位数却先升后降，降了几个数量级。
 # %% [markdown] lang="en" name="scale-why"
 # **Both** happen, to different queries. Softmax's derivative is
 #
@@ -308,14 +317,16 @@ figure = curves(
 # (differentiate $e^{s_i} / \sum_k e^{s_k}$ by the quotient rule). When one weight is nearly 1 and the rest nearly 0, every
 # entry of it is nearly 0: nothing comes through. That is the fate of most queries at large spread. A few have two keys tied at
 # the top with weights of a half; there $\tfrac12 (1 - \tfrac12) = \tfrac14$ comes through, and the unscaled keys behind it, of
-# length about $\sqrt{d_k}$, make the gradient larger and larger.
-# %% [markdown] lang="zh" of="4820acd8"
+# length about $\sqrt{d_k}$, make the gradient larger and larger. (These longer keys also lift the median at first, until softmax lets
+# next to nothing through.)
+# %% [markdown] lang="zh" of="c5d85ccb"
 # **两种都会发生**，只是发生在不同的查询身上。softmax 的导数是
 #
 # $$\frac{\partial w_i}{\partial s_j} = w_i\,(\delta_{ij} - w_j), \qquad i = j \text{ 时 } \delta_{ij} = 1，\text{否则为 } 0$$
 #
 # （对 $e^{s_i} / \sum_k e^{s_k}$ 用商的求导法则即可）。当一个权重接近 1、其余接近 0 时，这些导数全都接近 0：梯度传不过来。分数很分散时，大多数查询都是这个下场。
 # 少数查询恰好有两个键并列第一，权重各一半，那里还剩下 $\tfrac12 (1 - \tfrac12) = \tfrac14$；按链式法则还要乘上没有缩放的键，它的长度约为 $\sqrt{d_k}$，所以梯度越来越大。
+# （中位数起初上升，也是因为键变长了；等到 softmax 几乎什么也不放过来，它才降下去。）
 # %% name="scale-verdict"
 raw_median, raw_max = ([f(gradient).item() for _, _, gradient in raw] for f in (torch.median, torch.max))
 scaled_median, scaled_max = ([f(gradient).item() for _, _, gradient in scaled] for f in (torch.median, torch.max))
@@ -456,6 +467,8 @@ MaskBuilder(size=6, lengths=(6, 4))
 #
 # $$\operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
 #
+# In shapes, with $B$ texts in the batch:
+#
 # | step | shape |
 # |---|---|
 # | input | $(B, T, D)$ |
@@ -463,7 +476,7 @@ MaskBuilder(size=6, lengths=(6, 4))
 # | bring heads forward: they are now like a batch | $(B, H, T, d_k)$ |
 # | attend | $(B, H, T, d_k)$ |
 # | bring heads back and join the pieces | $(B, T, D)$ |
-# %% [markdown] lang="zh" of="19b9b28f"
+# %% [markdown] lang="zh" of="bc5160ab"
 # ## 多头注意力
 #
 # 一个查询只有一组权重，所以一个头只能取来一份加权平均。可是一个词也许同时需要两样东西：它的动词和它的冠词。
@@ -474,6 +487,8 @@ MaskBuilder(size=6, lengths=(6, 4))
 # $$\operatorname{head}_h = \operatorname{Attention}(X W_Q^h,\; X W_K^h,\; X W_V^h)$$
 #
 # $$\operatorname{MultiHead}(X) = [\operatorname{head}_1, \dots, \operatorname{head}_H]\, W_O$$
+#
+# 各步的形状如下，$B$ 是一批里的文本数：
 #
 # | 步骤 | 形状 |
 # |---|---|
@@ -575,13 +590,15 @@ for num_kv_heads in (4, 2, 1):
 # ## Any two positions
 #
 # The guide says that attention relates *any* two positions of a text. Related means: nudge the input at position $s$,
-# and the output at position $t$ moves. That is a derivative, so let us look at all $T \times T$ of them, and beside
-# it at the rival of old, a convolution of width 3.
-# %% [markdown] lang="zh" of="79b3260a"
+# and the output at position $t$ moves. That is a derivative; between two vectors it is a block of numbers, and all blocks together are
+# called the **Jacobian**. So let us look at the size of each of its $T \times T$ blocks, and beside it at the rival of old, a
+# **convolution** of width 3: it computes each output from the word itself and its two neighbours, with the same weights everywhere.
+# %% [markdown] lang="zh" of="17543ca0"
 # ## 任意两个位置
 #
 # 指南说，注意力能把文本里*任意*两个位置联系起来。所谓有联系，就是：第 $s$ 个位置的输入动一动，第 $t$ 个位置的输出也会动。
-# 这就是导数。我们把 $T \times T$ 个导数全都看一遍，旁边放上它的老对手：卷积核大小为 3 的卷积。
+# 这就是导数；两个向量之间的导数是一块数，所有的块合起来叫作**雅可比矩阵**。我们把 $T \times T$ 块的大小全都看一遍，
+# 旁边放上它的老对手，卷积核大小为 3 的**卷积**：每个输出只由这个词和左右两个邻居算出，处处用同一组权重。
 # %% name="any-two-measure"
 from llmguide_lib.plots import heatmaps
 
@@ -605,10 +622,11 @@ for name, matrix in (("attention", free), ("causal", causal), ("convolution", lo
 figure = heatmaps({"attention": free, "causal": causal, "convolution": local}, xlabel="input s", ylabel="output t", top=0.5)
 # %% [markdown] lang="en" role="caption"
 # Influence of input $s$ (columns) on output $t$ (rows) in one layer. Attention: every entry is above zero. With a causal
-# mask: the lower triangle. A convolution of width 3: three diagonals; to connect the ends it needs many layers.
-# %% [markdown] lang="zh" of="6529bc5e"
+# mask: the lower triangle. A convolution of width 3: three diagonals; to connect the ends it needs many layers. (From 0.5 on, all are
+# equally dark.)
+# %% [markdown] lang="zh" of="ea71f138"
 # 一层之内，输入 $s$（列）对输出 $t$（行）的影响。注意力：每一格都大于零。加上因果掩码：只有下三角。
-# 卷积核大小为 3 的卷积：只有三条对角线，要把首尾联系起来得叠许多层。
+# 卷积核大小为 3 的卷积：只有三条对角线，要把首尾联系起来得叠许多层。（0.5 以上颜色一样深。）
 # %% name="any-two-verdict"
 sharp = influence(lambda x: heads(40 * x), x)
 
@@ -657,7 +675,8 @@ show("with a causal mask:", difference(*masked))
 # %% [markdown] lang="en" name="order-read"
 # Shuffled words give shuffled outputs, the same numbers up to rounding: without a mask, attention reads a *bag* of words. A causal
 # mask breaks the symmetry (the first word sees one word, the last one all), and that alone can teach a model something about order.
-# Most models are told positions outright all the same. The three most common ways:
+# Most models are told positions outright all the same. The three most common ways, with models that go
+# them in brackets:
 #
 # **Added, fixed** (*sinusoidal*, the original Transformer). To the vector of the word at position $t$ a vector $p_t$ is added, made of pairs
 #
@@ -674,16 +693,16 @@ show("with a causal mask:", difference(*masked))
 # $$R(\alpha) = \begin{pmatrix} \cos\alpha & -\sin\alpha \\ \sin\alpha & \cos\alpha \end{pmatrix}, \qquad
 # q_t = R(t\,\omega)\,q, \quad k_s = R(s\,\omega)\,k$$
 #
-# Turning by $-\alpha$ and then by $\beta$ is turning by $\beta - \alpha$, and $R(\alpha)^\top = R(-\alpha)$. So
+# where $R(t\,\omega)$ turns each pair by the angle of its own clock. Turning by $-\alpha$ and then by $\beta$ is turning by $\beta - \alpha$, and $R(\alpha)^\top = R(-\alpha)$. So
 #
 # $$q_t \cdot k_s = q^\top R(t\,\omega)^\top R(s\,\omega)\, k = q^\top R\big((s - t)\,\omega\big)\, k$$
 #
 # **The score depends on the distance $s - t$ only**, not on where in the text the two stand. *By hand*, with a clock of $30°$
 # per position and $q = k = (1, 0)$: at positions 3 and 1 they point at $90°$ and $30°$, so the product is $\cos 60° = 0.5$.
 # At positions 10 and 8 they point at $300°$ and $240°$: $\cos 60°$ again.
-# %% [markdown] lang="zh" of="bd274a43"
+# %% [markdown] lang="zh" of="69a1f2b9"
 # 词打乱了，输出只是跟着打乱，数值相同（只差舍入误差）：没有掩码的注意力，读到的是一*袋*词。因果掩码打破了这种对称（第一个词只看到一个词，
-# 最后一个词看到全部），单凭这一点，模型也能学到一些顺序。不过大多数模型还是把位置明确地给出来，常用的办法有三种。
+# 最后一个词看到全部），单凭这一点，模型也能学到一些顺序。不过大多数模型还是把位置明确地给出来，常用的办法有三种，括号里是采用它的模型。
 #
 # **加上固定的向量**（*正弦位置编码*，最初的 Transformer）。在位置 $t$ 的词向量上加一个向量 $p_t$，它由一个个数对构成：
 #
@@ -699,7 +718,7 @@ show("with a causal mask:", difference(*masked))
 # $$R(\alpha) = \begin{pmatrix} \cos\alpha & -\sin\alpha \\ \sin\alpha & \cos\alpha \end{pmatrix}, \qquad
 # q_t = R(t\,\omega)\,q, \quad k_s = R(s\,\omega)\,k$$
 #
-# 先转 $-\alpha$ 再转 $\beta$，等于转 $\beta - \alpha$；而且 $R(\alpha)^\top = R(-\alpha)$。所以
+# 其中 $R(t\,\omega)$ 把每个数对按自己的钟转过相应的角度。先转 $-\alpha$ 再转 $\beta$，等于转 $\beta - \alpha$；而且 $R(\alpha)^\top = R(-\alpha)$。所以
 #
 # $$q_t \cdot k_s = q^\top R(t\,\omega)^\top R(s\,\omega)\, k = q^\top R\big((s - t)\,\omega\big)\, k$$
 #
@@ -737,7 +756,7 @@ query, key = draw(1, 8, seed=16).expand(40, 8), draw(1, 8, seed=17).expand(40, 8
 scores = my_rotary(query, places) @ my_rotary(key, places).T
 show("one place further on:", difference(scores[1:, 1:], scores[:-1, :-1]))
 show("distance 0 to 4:", scores[4, :5].flip(0).tolist())
-# %% [markdown] lang="en" name="pairing"
+# %% [markdown] lang="en" name="pairing" role="deeper"
 # ### Which numbers are a pair?
 #
 # The equation does not say, and the two most used answers differ. Here and in Hugging Face's Llama, number $i$ goes with number $i + d_k/2$. In
@@ -802,12 +821,14 @@ PositionsExplorer()
 #
 # T5 goes a fourth way, which is more direct: to the score of query $t$ and key $s$ it adds a *learned number* that depends on the head and on $s - t$ only.
 # Near distances have a number each; farther ones share **buckets** that widen logarithmically, and from some distance on everything
-# is in the last one. So a text may be longer than those in training. With a bias for the near, a head can forget what is far away:
-# %% [markdown] lang="zh" of="2c094526"
+# is in the last one. So a text may be longer than those in training. Such an added number is called a **bias**; one that favours the
+# near lets a head forget what is far away:
+# %% [markdown] lang="zh" of="e08a0c08"
 # ### 每个距离一个数
 #
 # T5 的做法是第四种，也更直接：给查询 $t$ 和键 $s$ 的分数加上一个*学到的数*，只与头和 $s - t$ 有关。近的距离各有一个数；远的距离共用**桶**，
-# 桶的宽度按对数增大，超过某个距离的全在最后一个桶里，所以文本可以比训练时更长。如果偏置偏向近处，这个头就会忘掉远处的东西：
+# 桶的宽度按对数增大，超过某个距离的全在最后一个桶里，所以文本可以比训练时更长。这样加上去的数叫**偏置**。如果它偏向近处，
+# 这个头就会忘掉远处的东西：
 # %% name="relative-show"
 from llmguide_lib.positions import RelativeBias
 
@@ -825,32 +846,33 @@ show("weight of the last 4 words, for the last one:", weights[0, 0, -1, -4:].sum
 # %% [markdown] lang="en" name="cost"
 # ## What it costs
 #
-# Count multiplications for one text of $T$ words and width $D$. The four projections take $4\,T D^2$. The scores $QK^\top$ take $T^2 D$,
+# Count multiplications for one text of $T$ words and width $D$. The four projections (to queries, keys and values, and of
+# the output) take $4\,T D^2$. The scores $QK^\top$ take $T^2 D$,
 # all heads together, and the weighted means another $T^2 D$. So
 #
 # $$4\,T D^2 + 2\,T^2 D,$$
 #
-# and from $T = 2D$ on the second part, which belongs to attention alone, is the larger one. (In a whole Transformer layer a feed-forward part of
+# and from $T = 2D$ on the second part, which belongs to attention alone, is the larger one. (In a whole Transformer layer, see chapter 4, a feed-forward part of
 # another $8\,T D^2$ stands beside it; then the two are equal at $T = 6D$. With a causal mask half of the second part is for nothing, and
-# a function that skips whole blocks of forbidden keys saves almost that half.) Memory: training must keep what the backward pass needs, and the
+# a function that skips whole blocks of forbidden keys saves almost that half.) Memory: training must keep what the backward pass, which computes the gradients, needs, and the
 # written-out function keeps the $T \times T$ weights of every head.
 #
-# PyTorch's *fused* function has several kernels. Those that are usually taken (flash attention, here and on GPUs, and the memory-efficient one) go
+# PyTorch's *fused* function does all steps of the equation in one piece, and has several programs for it (*kernels*). Those that are usually taken (flash attention, here and on GPUs, and the memory-efficient one) go
 # through the keys in blocks and hold only a block of weights at a time (Dao et al. 2022). Of each row they keep the logarithm of its sum of
 # exponentials, from which any weight can be found again (as FlashAttention-2 does, Dao 2023). Where neither can run, PyTorch writes all weights out.
-# %% [markdown] lang="zh" of="844e2397"
+# %% [markdown] lang="zh" of="09e5fa3b"
 # ## 要付出多少代价
 #
-# 数一数一段 $T$ 个词、宽度为 $D$ 的文本要做多少次乘法。四个投影要 $4\,T D^2$ 次；所有头的分数 $QK^\top$ 合起来要 $T^2 D$ 次，
+# 数一数一段 $T$ 个词、宽度为 $D$ 的文本要做多少次乘法。四个投影（查询、键、值，再加上输出）要 $4\,T D^2$ 次；所有头的分数 $QK^\top$ 合起来要 $T^2 D$ 次，
 # 取加权平均又要 $T^2 D$ 次。一共
 #
 # $$4\,T D^2 + 2\,T^2 D$$
 #
-# 次。从 $T = 2D$ 起，注意力独有的第二部分就更大。（完整的 Transformer 层里还有前馈部分，另要 $8\,T D^2$ 次，那样要到 $T = 6D$ 两者才相等。
+# 次。从 $T = 2D$ 起，注意力独有的第二部分就更大。（完整的 Transformer 层（见第 4 章）里还有前馈部分，另要 $8\,T D^2$ 次，那样要到 $T = 6D$ 两者才相等。
 # 用因果掩码时，第二部分有一半是白算的；能跳过整块被遮住的键的实现，几乎可以省下这一半。）
-# 内存方面：训练时要留着反向传播需要的东西，按公式直接写的函数会留下每个头的 $T \times T$ 权重。
+# 内存方面：训练时要留着反向传播（计算梯度的那一遍）需要的东西，按公式直接写的函数会留下每个头的 $T \times T$ 权重。
 #
-# PyTorch 的*融合实现*有几种内核。通常选用的（这里和 GPU 上的 flash attention，以及节省内存的那一种）把键分块处理，任何时候都只保存一块权重（Dao 等人，2022）；
+# PyTorch 的*融合实现*把公式的各步合成一步来做，为此备有几种程序（*内核*）。通常选用的（这里和 GPU 上的 flash attention，以及节省内存的那一种）把键分块处理，任何时候都只保存一块权重（Dao 等人，2022）；
 # 每一行只留下指数之和的对数，凭它就能把任何一个权重重新算出来（FlashAttention-2 的做法，Dao，2023）。如果这些内核都用不了，PyTorch 就会把全部权重写出来。
 # %% [markdown] lang="en" name="guess-cost" role="prediction"
 # **Predict.** The text becomes twice as long. By which factor do the time and the kept memory of the written-out function grow, and by
@@ -937,18 +959,22 @@ figure = curves(
 )
 # %% [markdown] lang="en" role="caption"
 # Time of the forward pass and memory kept for the backward pass, each relative to its value at $T = 256$, both axes logarithmic: a straight line is
-# a power of $T$, and its slope the exponent. Three curves rise about like $T^2$, the memory of the fused function like $T$. (The times are rough: small
+# a power of $T$, and its slope the exponent. Three curves rise about like $T^2$ (the time of *written out* may end steeper), the memory of the fused function like $T$. (The times are rough: small
 # texts have costs that do not grow, and the weights of large ones no longer fit into the processor's caches. *Written out* is the function as the
 # equation has it.)
-# %% [markdown] lang="zh" of="13baee0d"
+# %% [markdown] lang="zh" of="d44f4101"
 # 前向计算的时间和为反向传播保留的内存，都以 $T = 256$ 时为 1，两个轴都是对数刻度：直线表示 $T$ 的幂，斜率就是指数。
-# 图中 written out 是按公式写的函数，fused 是融合实现，time 是时间，memory 是内存。三条线大致按 $T^2$ 上升，融合实现的内存按 $T$ 上升。
+# 图中 written out 是按公式写的函数，fused 是融合实现，time 是时间，memory 是内存。三条线大致按 $T^2$ 上升（written out 的时间到最后可能更陡），融合实现的内存按 $T$ 上升。
 # （时间只是粗略的：文本短时，有些开销并不增长；文本长时，权重放不进处理器的缓存。）
 # %% [markdown] lang="en" name="cost-read"
-# Fusing saves memory and the time of carrying it around, not the $T^2$ comparisons: twice the text still takes about four times as long.
-# (At small $T$ the exponent in time is lower, because other costs, which do not grow like that, still count.)
-# %% [markdown] lang="zh" of="d3559a84"
-# 融合省下的是内存，以及搬运内存的时间；$T^2$ 次比较一次也没少：文本长一倍，时间仍然大约是四倍。（$T$ 小的时候时间的指数低一些，因为那时其他开销还占一定比例，它们不按这个规律增长。）
+# Fusing saves memory and the time of carrying it around, not the $T^2$ comparisons: twice the text still takes four times the operations,
+# and about four times as long where nothing else counts. Look at your own times: at small $T$ the exponent is lower, because other costs do
+# not grow like that. And as soon as the written-out weights no longer fit into the processor's caches, they have to be carried to memory and back:
+# then twice the text may take far more than four times as long.
+# %% [markdown] lang="zh" of="0f4ba405"
+# 融合省下的是内存，以及搬运内存的时间；$T^2$ 次比较一次也没少：文本长一倍，运算次数仍然是四倍；
+# 如果没有别的因素，时间也大约是四倍。看看你自己测到的时间：$T$ 小的时候指数低一些，因为那时其他开销还占一定比例，它们不按这个规律增长；
+# 而一旦写出来的权重放不进处理器的缓存，就得在内存里来回搬，这时文本长一倍，时间可能远不止四倍。
 # %% [markdown] lang="en" name="cost-fit" role="deeper"
 # ### To the byte
 #
@@ -987,7 +1013,12 @@ assert abs(fitted["written out"][1] - 1) < 0.01 and abs(fitted["written out"][0]
 #
 # All train on texts of up to 64 places, for the same number of steps on the same texts, each at the best of three learning
 # rates (chosen for it with another seed).
-# %% [markdown] lang="zh" of="5be0ffec"
+#
+# **Training, in short.** A model begins with random numbers; the *seed* decides which. In each step it answers a batch of texts; then the
+# *surprise* is measured, $-\log p$, where $p$ is the probability that it gave to the right answer; and every number moves a little against its
+# gradient, so that the surprise falls. The *learning rate* sets how far. If you have never trained a network, read the comments of the next
+# three cells and skip the rest: what counts is the table.
+# %% [markdown] lang="zh" of="c8b886f9"
 # ## 能回看多远？与 GRU 和卷积对比
 #
 # 指南说，注意力不受长度限制，比循环网络和卷积网络更擅长长距离依赖。我们来做一个对注意力最友好的检验。一段文本是一排空位，其中几个位置上有**便条**：
@@ -1001,6 +1032,9 @@ assert abs(fitted["written out"][1] - 1) < 0.01 and abs(fitted["written out"][0]
 # - **CNN**：六层因果空洞卷积（dilated），间隔逐层加倍，最后一个位置能看到 127 个位置。
 #
 # 所有模型都在最长 64 个位置的文本上训练，步数相同，用的文本也相同；学习率各取三种里最好的一种（用另一个随机种子挑选）。
+#
+# **训练是怎么回事。** 模型的参数一开始是随机数，由*随机种子*决定。每一步，模型先回答一批文本，然后量它的*意外程度*，也就是 $-\log p$，$p$ 是它给正确答案的概率；
+# 再让每个参数逆着自己的梯度挪动一点，使意外程度下降。挪多远，由*学习率*决定。如果你从没训练过网络，接下来的三段代码只看注释就行，重要的是后面的表。
 # %% name="recall-task"
 NAMES, ANSWERS, LONGEST = 32, 16, 64
 
@@ -1210,9 +1244,10 @@ figure = curves(shown, far, xlabel="distance (training: up to 63)", ylabel="reca
 # （正弦位置编码与 none 几乎重合，没有画出来。）
 # %% [markdown] lang="en" name="recall-fair"
 # Before the verdict, two questions about fairness that can be computed. How often did training ask for a note so far back? And what would a
-# model reach that knew the four *values* of a text, but not which name has which?
-# %% [markdown] lang="zh" of="27a670af"
-# 下结论之前，有两个关于公平的问题可以算出来：训练时，问到这么远的便条有多少次？如果一个模型知道文本里的四个*值*，却不知道哪个名字对应哪个值，它能做到什么程度？
+# model reach that knew the four *values* of a text, but not which name has which? (It does not *bind* values to names, as the verdict puts it.)
+# %% [markdown] lang="zh" of="548135b4"
+# 下结论之前，有两个关于公平的问题可以算出来：训练时，问到这么远的便条有多少次？如果一个模型知道文本里的四个*值*，却不知道哪个名字对应哪个值，
+# 它能做到什么程度？（下面的判定里把这叫作 not binding，也就是没有把值和名字对上。）
 # %% name="recall-fair-check"
 from itertools import product
 
@@ -1262,7 +1297,8 @@ decide(
 #
 # **Not distance, but amount.** With *one* note the GRU is as good as attention at every distance, even eight times beyond training. With four it did not
 # learn the task in this budget, but it is as low at distance 8 as at 504: the trouble is not how far back the note stands. Its surprise ends near
-# that of a model that knows the values and not whose they are; four times the training lowers it only a little. That is no proof that a vector of
+# that of a model that knows the values and not whose they are, and it is right only a little more often; four times the training hardly helps. A
+# vector of fixed size that must be written before the question is known has no easy task; but that is no proof that
 # 48 numbers cannot hold four notes (they are at most 36 bits), only that gradient descent did not find how. (What bigger recurrent networks
 # hold is measured by Arora et al. 2023 and 2024.)
 #
@@ -1279,18 +1315,17 @@ decide(
 #
 # **The test is friendly.** Name and value stand at one place, so one layer can match and fetch. Were they two words, one after the other, a second layer
 # would have to bring them together first (this is how Arora et al. ask). The note that is asked for always opens the text, so distance, length and
-# being the first go together. Three learning rates are few: GRU (four notes) and CNN (one note) took the highest, the CNN (four notes) the lowest of
-# them, so a better one may lie outside. (Attention took the lowest as well, but there all three are right within the trained distances.)
+# being the first go together.
 #
 # **Not limited** means: by nothing in the equation. The code has its numbers (both tables of positions here end at 512), and the operations grow with
 # $T^2$, as counted above.
-# %% [markdown] lang="zh" of="5ed77c8b"
+# %% [markdown] lang="zh" of="e16030ec"
 # **指南的说法 2.1b**：注意力不受长度限制，比 RNN 和 CNN 更擅长长距离依赖。这个实验就是判断的依据，范围是：*没有*位置编码的注意力；以及训练过的距离之内，用任何一种位置编码的注意力。
 # 假如四张便条时 GRU 也跟得上，或者注意力在训练过的距离之内就丢了便条，或者没有位置编码的注意力在更远处丢了便条，这个说法就不成立。
 # 如果把它理解为“用任何位置编码、在任何长度上”，它在这里已经被推翻：四张便条、训练长度的八倍时，GRU 胜过旋转位置编码。不过，实验能支持的结论比这个说法窄，具体有五点。
 #
 # **难的不是远，而是多。** 只有*一张*便条时，GRU 在任何距离都和注意力一样好，即使到训练长度的八倍也一样。有四张便条时，它没能在这么多步之内学会，
-# 但距离 8 和距离 504 一样低：问题不在便条有多远。它的意外程度最后停在“知道有哪些值、不知道是谁的”那种模型附近，训练四倍的步数也只降低一点。
+# 但距离 8 和距离 504 一样低：问题不在便条有多远。它的意外程度最后停在“知道有哪些值、不知道是谁的”那种模型附近，答对的也只多一点；训练四倍的步数，几乎没有帮助。
 # 一个大小固定的向量，要在还不知道会问什么的时候就写好，这当然不容易；但这并不能证明 48 个数记不下四张便条（最多 36 比特），只说明梯度下降没有找到办法。
 # （更大的循环网络能记住多少，见 Arora 等人 2023 年和 2024 年的测量。）
 #
@@ -1303,10 +1338,15 @@ decide(
 # 学到的位置编码，在训练过的最后一行之后仍是初始化时的随机向量：三个种子里，有两个在最远处几乎没有损失，另一个丢了三分之一以上。
 #
 # **这个检验偏向注意力。** 名字和值写在同一个位置，所以一层就能又比较又取值。如果它们是前后两个词，就需要另一层先把两者合到一起（Arora 等人就是这样问的）。
-# 所问的便条总在文本开头，所以距离、文本长度和“排在第一”是混在一起的。学习率只试了三种：GRU（四张便条）和 CNN（一张便条）选中的是最大的一种，
-# CNN（四张便条）选中的是最小的一种，所以更好的也许在范围之外。（注意力选中的也是最小的一种，但在训练过的距离之内，三种都能答对。）
+# 所问的便条总在文本开头，所以距离、文本长度和“排在第一”是混在一起的。
 #
 # **不受限制**，指的是公式里没有任何长度。代码里是有数的（这里的两张位置表都到 512 为止），运算次数也按 $T^2$ 增长，前面已经数过了。
+# %% [markdown] lang="en" name="recall-rates" role="deeper"
+# **Were three learning rates enough?** Three learning rates are few: GRU (four notes) and CNN (one note) took the highest, the CNN (four notes) the lowest of
+# them, so a better one may lie outside. (Attention took the lowest as well, but there all three are right within the trained distances.)
+# %% [markdown] lang="zh" of="0994adf3"
+# **三种学习率够不够？** 学习率只试了三种：GRU（四张便条）和 CNN（一张便条）选中的是最大的一种，
+# CNN（四张便条）选中的是最小的一种，所以更好的也许在范围之外。（注意力选中的也是最小的一种，但在训练过的距离之内，三种都能答对。）
 # %% [markdown] lang="en" name="real"
 # ## Does it help on real text?
 #
@@ -1561,9 +1601,9 @@ assert share_of["rare, stands far back"] > 0.5 and share_of["frequent"] > share_
 # %% [markdown] lang="en" name="real-look"
 # ## Looking at what it learned
 #
-# One place of the held-out text, where a word that it had never met comes again and the model is right. The framed word asks;
+# One place of the documents that the model has not read, where a word that it had never met comes again and the model is right. The framed word asks;
 # the darker a word, the more of the query's weight it gets.
-# %% [markdown] lang="zh" of="7a8cc95d"
+# %% [markdown] lang="zh" of="3556daf4"
 # ## 看看它学到了什么
 #
 # 在模型没读过的文档里取一处：一个它从没遇到过的词再次出现，而它猜对了。加框的词在发问；颜色越深，查询给它的权重越大。
@@ -1649,7 +1689,7 @@ assert (result - expected).abs().max() < 1e-4
 # ## Conventions: before you mix two libraries
 #
 # The equation is the same everywhere; what surrounds it is not. The code below checks this card, all but the paper's column and
-# the places of dropout in `nn.MultiheadAttention` and Hugging Face.
+# the places of dropout in `nn.MultiheadAttention` and Hugging Face. (*Dropout* sets random numbers to zero during training.)
 #
 # | | the paper | `nn.MultiheadAttention` | torch's `scaled_dot_product_attention` | Hugging Face | here |
 # |---|---|---|---|---|---|
@@ -1659,10 +1699,10 @@ assert (result - expected).abs().max() < 1e-4
 # | axes of the input | one text: $T \times D$ | $(T, B, D)$ unless `batch_first` | $(B, H, T, d_k)$ | $(B, T, D)$ | $(B, T, D)$; inside, $(B, H, T, d_k)$ |
 # | dropout falls on | outputs of sub-layers | weights, after softmax | weights, after softmax | weights, after softmax | weights, after softmax |
 # | causal, fewer queries than keys | does not occur | you make the mask | queries are the *first* | queries are the last | queries are the last |
-# %% [markdown] lang="zh" of="b54b541d"
+# %% [markdown] lang="zh" of="030bc4d8"
 # ## 各家约定：混用两个库之前
 #
-# 公式到哪里都一样，周围的约定却不一样。这张卡片，除“论文”一列和个别几格外，都由下面的代码检查。
+# 公式到哪里都一样，周围的约定却不一样。这张卡片，除“论文”一列，以及 `nn.MultiheadAttention` 和 Hugging Face 的随机失活两格外，都由下面的代码检查。（*随机失活*是在训练时随机把一些数置为零。）
 #
 # | | 论文 | `nn.MultiheadAttention` | torch 的 `scaled_dot_product_attention` | Hugging Face | 本书 |
 # |---|---|---|---|---|---|
@@ -1750,15 +1790,16 @@ else:
 #
 # $$J = \operatorname{diag}(w) - w\,w^\top, \qquad ds = J\, dw = w \odot \big(dw - (w \cdot dw)\,\mathbf{1}\big)$$
 #
-# so each row of $dS$ is $w$ times *how much more than the weighted mean* weight on that key would raise the loss: where it is positive, a step of
-# training lowers the score, where it is negative, it raises it. Every row adds up to zero. And the scores $S = QK^\top / \sqrt{d_k}$ give
+# where $\odot$ multiplies number by number. In words: $dw$ says how much the loss rises with the weight on a key. Take off its mean over all keys,
+# weighted by $w$; multiply what is left by the weight of the key itself. Where the result is positive, a step of training lowers the score, where
+# it is negative, it raises it. Every row adds up to zero. And the scores $S = QK^\top / \sqrt{d_k}$ give
 #
 # $$dQ = dS\, K / \sqrt{d_k}, \qquad dK = dS^\top Q / \sqrt{d_k}$$
 #
 # *By hand*: $w = (\tfrac12, \tfrac14, \tfrac14)$ and $dw = (4, 0, 8)$. The weighted mean is $2 + 0 + 2 = 4$, so $ds = (0, -1, 1)$: the second
 # score is to rise and the third to fall. The score of the first key, although it has the largest weight, is not to be changed at all, because its
 # $dw$ is just the mean.
-# %% [markdown] lang="zh" of="5de9a95f"
+# %% [markdown] lang="zh" of="086bd2d5"
 # ## 反向传播，亲手算
 #
 # 训练需要损失对每个张量的梯度。张量前面加 $d$，表示*损失*对它的梯度：$dO$ 是从后面传回来的。小写字母表示一行：$o$、$w$、$s$ 以及它们的梯度 $do$、$dw$、$ds$
@@ -1770,7 +1811,8 @@ else:
 #
 # $$J = \operatorname{diag}(w) - w\,w^\top, \qquad ds = J\, dw = w \odot \big(dw - (w \cdot dw)\,\mathbf{1}\big)$$
 #
-# 也就是说，$dS$ 的每一行等于 $w$ 乘以“多看这个键，会让损失*比加权平均多增加多少*”：正数表示分数该降，负数表示该升；每一行加起来都是零。
+# 这里 $\odot$ 表示逐个相乘。用话来说：$dw$ 是某个键的权重增加时，损失会增加多少；先减去它按 $w$ 加权的平均，再乘上这个键自己的权重。
+# 结果是正数，训练就会降低这个分数；是负数，就会提高它。每一行加起来都是零。
 # 最后，由分数 $S = QK^\top / \sqrt{d_k}$ 得到
 #
 # $$dQ = dS\, K / \sqrt{d_k}, \qquad dK = dS^\top Q / \sqrt{d_k}$$

@@ -160,7 +160,9 @@ IMPLEMENT = Exercise(
         ),
         Case("general", {"en": "With transposed inputs", "zh": "输入是转置得来时"}, _transposed),
         Case(
-            "edge", {"en": "With very large scores", "zh": "分数非常大时"}, lambda: _batch(causal_mask(4, 5), 4, 3000.0)
+            "edge",
+            {"en": "With scores of plus and minus some thousands", "zh": "分数大到正负几千时"},
+            lambda: _batch(causal_mask(4, 5), 4, 3000.0),
         ),
         Case(
             "edge",
@@ -442,8 +444,16 @@ MEASURE = Exercise(
     tolerance=0.04,
     cases=(
         Case("exponent", {"en": "The exponent a", "zh": "指数 a"}, lambda: (0,)),
-        Case("raw", {"en": "The largest weight without the scale", "zh": "不缩放时最大的权重"}, lambda: (1,)),
-        Case("scaled", {"en": "The largest weight with the scale", "zh": "缩放之后最大的权重"}, lambda: (2,)),
+        Case(
+            "raw",
+            {"en": "Each query's largest weight, averaged, without the scale", "zh": "不缩放时，各查询最大权重的平均"},
+            lambda: (1,),
+        ),
+        Case(
+            "scaled",
+            {"en": "Each query's largest weight, averaged, with the scale", "zh": "缩放之后，各查询最大权重的平均"},
+            lambda: (2,),
+        ),
     ),
     misconceptions=(
         Misconception(

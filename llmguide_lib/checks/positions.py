@@ -208,7 +208,14 @@ ROTARY = Exercise(
     tolerance=1e-3,  # angles in float32, as in released models, are right
     forbidden=("llmguide_lib.positions.Rotary",),
     cases=(
-        Case("hand", {"en": "One vector at position 2", "zh": "位置 2 上的一个向量"}, _turn_by_hand),
+        Case(
+            "hand",
+            {
+                "en": "(1, 0, 10, 0, 5, 7) at position 2, the first four turned",
+                "zh": "(1, 0, 10, 0, 5, 7) 在位置 2、前四个数转动时",
+            },
+            _turn_by_hand,
+        ),
         Case(
             "general",
             {"en": "Five positions", "zh": "五个位置时"},
