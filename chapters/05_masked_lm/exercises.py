@@ -15,10 +15,10 @@ from torch.nn import functional as F
 # | 4 | yes | 3 | 2 (random) | 0.1, 0.2, 0.3, 0.4 |
 #
 # To three decimals, with natural logarithms: the surprise $-\log p$ of the right answer at place 4; the loss of the text; the
-# derivative of this loss with respect to the score (logit) of token 1 at place 1; and the loss of a network that always answers
-# with the frequencies $\tfrac12, \tfrac14, \tfrac18, \tfrac18$, where these are the true frequencies and every question is
-# asked behind `[MASK]`.
-# %% [markdown] lang="zh" of="f0168f9c"
+# derivative of this loss with respect to the score (logit) of token 1 at place 1; and, no longer for this text but on average over
+# very many texts, the loss of a network that always answers with the frequencies $\tfrac12, \tfrac14, \tfrac18, \tfrac18$, where
+# these are the true frequencies and every question is asked behind `[MASK]`.
+# %% [markdown] lang="zh" of="38363180"
 # ## 1. 手算损失
 #
 # 词表有四个词元（0 到 3），一段文本有四个位置，其中三个被选中；`[MASK]` 不在这四个词元里：
@@ -31,7 +31,8 @@ from torch.nn import functional as F
 # | 4 | 是 | 3 | 2（随机） | 0.1, 0.2, 0.3, 0.4 |
 #
 # 用自然对数，算到小数点后三位：位置 4 上正确答案的意外程度 $-\log p$；这段文本的损失；这个损失对位置 1 上词元 1 的分数（logit）的导数；
-# 如果网络永远按频率 $\tfrac12, \tfrac14, \tfrac18, \tfrac18$ 回答，真实频率也正是这样，而且所有问题问的都是 `[MASK]`，损失是多少。
+# 最后一项不再针对这段文本，而是对大量文本取平均：如果网络永远按频率 $\tfrac12, \tfrac14, \tfrac18, \tfrac18$ 回答，真实频率也正是这样，
+# 而且所有问题问的都是 `[MASK]`，损失是多少。
 # %% exercise="hand" answer="by_hand"
 by_hand = [
     # BEGIN SOLUTION

@@ -85,13 +85,18 @@ torch.set_default_dtype(torch.float64)
 # Two things follow at once, and the whole chapter lives on them.
 #
 # 1. **Where nothing is asked, no score is corrected.** The derivative of the loss with respect to $z_{tv}$ is
-#    $\big(p_\theta(v \mid \tilde x)_t - [v = x_t]\big) / |M|$ for $t \in M$, and zero at every other place. (The states of
+#    $\big(p_\theta(v \mid \tilde x)_t - [v = x_t]\big) / |M|$ for $t \in M$, and zero at every other place. Here $[v = x_t]$ is 1
+#    for the right token and 0 for every other one; the division by $|M|$ comes from the mean. (The states of
 #    those other places still matter: others read them through attention.)
 # 2. **There are plateaus.** A network that ignores what it reads can do no better than always give each token its
-#    frequency $f_v$; then the loss is the entropy $H = -\sum_v f_v \log f_v$. One that looks only at what it reads *at the
-#    place that is asked* can get down to the conditional entropy $H(x_t \mid \tilde x_t)$. If what is read there is always
-#    `[MASK]`, that is again $H$. To get further down, context must be used.
-# %% [markdown] lang="zh" of="e2f1ba70"
+#    frequency $f_v$; then the loss is the **entropy** $H = -\sum_v f_v \log f_v$: token $v$ costs $-\log f_v$, and that happens
+#    in the share $f_v$ of all cases. One that looks only at what it reads *at the
+#    place that is asked* can get down to the **conditional entropy** $H(x_t \mid \tilde x_t)$, what the answer still costs on average
+#    when one knows what is read there. If that is always
+#    `[MASK]`, nothing is known, and it is again $H$. To get further down, context must be used.
+#
+# All logarithms here are natural ones; the unit of such a loss is the **nat**.
+# %% [markdown] lang="zh" of="c1a9f646"
 # ## 推导损失函数
 #
 # 我们希望网络对文本 $x$ 的每个位置 $t$ 都知道：在给定其余所有词元时，每个词元有多大概率出现，也就是 $p(x_t \mid x_{\setminus t})$。
@@ -112,10 +117,14 @@ torch.set_default_dtype(torch.float64)
 # 由此马上得到两个结论，整章都离不开它们。
 #
 # 1. **没有提问的地方，分数就得不到纠正。** 对 $t \in M$，损失对 $z_{tv}$ 的导数是
-#    $\big(p_\theta(v \mid \tilde x)_t - [v = x_t]\big) / |M|$；在其他所有位置，导数都是零。（那些位置的状态仍然有用：别的位置通过注意力读它们。）
-# 2. **存在平台。** 如果网络不理会读到的内容，最好的办法就是永远给每个词元它的频率 $f_v$，这时损失等于熵
-#    $H = -\sum_v f_v \log f_v$。如果只看*被提问的那个位置*上读到的词元，损失最低能降到条件熵 $H(x_t \mid \tilde x_t)$。
-#    如果那里读到的永远是 `[MASK]`，这个条件熵就等于 $H$。想再往下降，就必须利用上下文。
+#    $\big(p_\theta(v \mid \tilde x)_t - [v = x_t]\big) / |M|$，其中 $[v = x_t]$ 对正确的词元是 1，对其他词元是 0；除以 $|M|$，是因为损失取的是平均。
+#    在其他所有位置，导数都是零。（那些位置的状态仍然有用：别的位置通过注意力读它们。）
+# 2. **存在平台。** 如果网络不理会读到的内容，最好的办法就是永远给每个词元它的频率 $f_v$，这时损失等于**熵**
+#    $H = -\sum_v f_v \log f_v$：答案是词元 $v$ 时，代价是 $-\log f_v$，而这种情况占 $f_v$。如果只看*被提问的那个位置*上读到的词元，
+#    损失最低能降到**条件熵** $H(x_t \mid \tilde x_t)$，也就是知道那里读到什么之后，答案平均还要付出的代价。
+#    如果那里读到的永远是 `[MASK]`，等于什么也不知道，条件熵就等于 $H$。想再往下降，就必须利用上下文。
+#
+# 本章的对数都是自然对数，这样算出的损失以**奈特**（nat）为单位。
 # %% [markdown] lang="en" name="by-hand"
 # ## By hand, once
 #
@@ -128,8 +137,9 @@ torch.set_default_dtype(torch.float64)
 # | 3 | `[MASK]` | token 0 | $0.25,\ 0.25,\ 0.25,\ 0.25$ | $-\log 0.25 = 1.386$ |
 #
 # The loss is the mean over the two places that are asked, $(0.693 + 1.386) / 2 = 1.040$, not over all three. By machine, with
-# $-100$ as PyTorch's sign for "do not ask here"; the gradient shows the first conclusion of above:
-# %% [markdown] lang="zh" of="9e356b68"
+# $-100$ as PyTorch's sign for "do not ask here". The gradient must be what the first conclusion above says: for the right token of
+# place 1, $(0.5 - 1) / 2 = -0.25$, for a wrong one $0.1 / 2 = 0.05$, and in the row of place 2 nothing but zeros.
+# %% [markdown] lang="zh" of="ec0ebe5d"
 # ## 亲手算一次
 #
 # 词表里有四个词元，文本有三个词元，其中两个要提问。网络给出的概率如下：
@@ -141,7 +151,8 @@ torch.set_default_dtype(torch.float64)
 # | 3 | `[MASK]` | 词元 0 | $0.25,\ 0.25,\ 0.25,\ 0.25$ | $-\log 0.25 = 1.386$ |
 #
 # 损失是两个被提问位置的平均，$(0.693 + 1.386) / 2 = 1.040$，而不是三个位置的平均。让机器再算一遍；
-# PyTorch 用 $-100$ 表示“这里不提问”。梯度印证了上面的第一个结论：
+# PyTorch 用 $-100$ 表示“这里不提问”。梯度应当和上面的第一个结论一致：位置 1 的正确词元是 $(0.5 - 1) / 2 = -0.25$，
+# 一个错误的词元是 $0.1 / 2 = 0.05$，位置 2 那一行全是零。
 # %% name="by-machine"
 probabilities = torch.tensor([[0.1, 0.1, 0.5, 0.3], [0.1, 0.1, 0.1, 0.7], [0.25, 0.25, 0.25, 0.25]])
 logits = probabilities.log().requires_grad_()
@@ -154,7 +165,7 @@ show(loss=loss.item(), gradient=logits.grad)
 # ## The 80/10/10 rule
 #
 # There is a catch. In use nobody writes `[MASK]`: whoever wants a vector for each word of a sentence, or finetunes the
-# network to sort texts, feeds whole sentences. A network that was asked only under masks could give up on the words it can
+# network (trains it further, for a task of its own) to sort texts, feeds whole sentences. A network that was asked only under masks could give up on the words it can
 # see; no loss ever asked for them. BERT's answer: of the chosen tokens
 #
 # - 80 % become `[MASK]`,
@@ -163,10 +174,10 @@ show(loss=loss.item(), gradient=logits.grad)
 #
 # and all of them are asked for. So at *any* place the network must be ready to be asked, and it can never be sure that what
 # it reads there is right. In code: one number decides, for every token, whether it is chosen and what becomes of it.
-# %% [markdown] lang="zh" of="3c14a8b5"
+# %% [markdown] lang="zh" of="8790ff98"
 # ## 80/10/10 规则
 #
-# 这里有个问题。实际使用时，没有人会写 `[MASK]`：想得到句子里每个词的向量，或者微调网络去给文本分类，输入的都是完整的句子。
+# 这里有个问题。实际使用时，没有人会写 `[MASK]`：想得到句子里每个词的向量，或者微调网络（为某个具体任务接着训练）去给文本分类，输入的都是完整的句子。
 # 如果只在 `[MASK]` 的位置提过问，网络完全可以放弃那些看得见的词，因为损失从来没有问过它们。BERT 的办法是，在选中的词元里：
 #
 # - 80 % 换成 `[MASK]`；
@@ -239,7 +250,8 @@ assert torch.equal(read, batch.tokens) and torch.equal(targets, batch.targets)
 # The network that made this exam famous is BERT (2018). Each token becomes the sum of three learned vectors: one for the
 # token, one for its position, one for the sentence it belongs to (A or B; for the second exam below). The sum is normalised
 # and passes through $L$ encoder blocks of chapter 4 with the norm *after* each sublayer and *no* causal mask, so that every
-# place sees both sides. On top stands a small head that turns the state of a place into $V$ scores.
+# place sees both sides. On top stands a small head that turns the state of a place into $V$ scores;
+# for the second exam there is another one, which reads the first token's state through a layer called the *pooler*.
 #
 # The guide says that BERT is built on the Transformer (claim 2.2d). Whether anything else is in it can be tested: take
 # PyTorch's own stack of encoder layers, give it our BERT's weights, and compare. That our BERT is *the* BERT is a second
@@ -247,12 +259,13 @@ assert torch.equal(read, batch.tokens) and torch.equal(targets, batch.targets)
 # Its answers were recorded (`python benchmarks/bert_reference.py`); where its library is installed, it is asked again. And the size that everybody quotes
 # for the released model, 110 million parameters, must come out of our class at its published sizes, with not one parameter
 # that belongs to neither embeddings nor blocks nor heads.
-# %% [markdown] lang="zh" of="1bf8dc0f"
+# %% [markdown] lang="zh" of="f89a4a8b"
 # ## BERT：除了 Transformer，别无他物
 #
 # 让这种考试出名的网络是 BERT（2018）。每个词元先变成三个可学习的向量之和：一个对应词元，一个对应位置，一个对应它属于哪个句子
 # （A 还是 B，用于后面的第二种考试）。三个向量相加，结果先做归一化，再依次通过 $L$ 个第 4 章的编码器块；归一化放在每个子层*之后*，
-# *没有*因果掩码，所以每个位置都能看到两边。最上面是一个小小的输出头，把一个位置的状态变成 $V$ 个分数。
+# *没有*因果掩码，所以每个位置都能看到两边。最上面是一个小小的输出头，把一个位置的状态变成 $V$ 个分数；
+# 第二种考试另有一个输出头，它先让第一个词元的状态经过一个叫 *pooler* 的层，再作判断。
 #
 # 指南说，BERT 建立在 Transformer 之上（说法 2.2d）。里面有没有别的东西，可以检验：拿 PyTorch 自带的编码器层堆起来，装上我们的 BERT 的权重，
 # 看结果是否一致。我们的 BERT 是不是大家说的那个 BERT，是另一个问题：Hugging Face 的实现能运行官方公布的权重，权重相同时，答案必须相同。
@@ -345,15 +358,18 @@ decide(
 # ## Fifty steps before your eyes
 #
 # Now for real. The text is the documentation of fifteen Python libraries, cut into windows of 256 tokens; the network is a
-# ModernBERT of 2.9 million parameters; each step reads 16 windows, hides 30 % of their tokens and asks for them. The recipe is
-# the one by which the book's encoder came about in 4,500 steps, and it starts from the same seed: up to the schedule of the
-# learning rate, which here stays constant after its warm-up, your fifty steps are the first fifty of that run.
-# %% [markdown] lang="zh" of="1b13665d"
+# ModernBERT of 2.9 million parameters, that is BERT's idea with newer parts: norms before the sublayers, rotary positions, and
+# *local* layers, three of the five, in which a token sees only four tokens on each side. Each step reads 16 windows, hides 30 % of
+# their tokens and asks for them. The recipe is the one by which the book's encoder came about in 4,500 steps, from the same seed.
+# Your fifty steps are the first fifty of that run, with one difference: the learning rate stays constant after its warm-up, where
+# the long run lowers it slowly.
+# %% [markdown] lang="zh" of="7282d7c7"
 # ## 亲眼看五十步
 #
-# 现在动真格的。文本是十五个 Python 库的文档，切成每段 256 个词元；网络是 290 万参数的 ModernBERT；
-# 每一步读 16 段，盖住其中 30 % 的词元来提问。本书的编码器就是按这个方案训练了 4500 步得来的，随机种子也相同：
-# 除了学习率的安排（这里预热之后保持不变），你的五十步就是那次训练的前五十步。
+# 现在动真格的。文本是十五个 Python 库的文档，切成每段 256 个词元；网络是 290 万参数的 ModernBERT，
+# 思路和 BERT 一样，零件更新：归一化放在子层之前，位置用旋转编码，五层里还有三层是*局部层*，一个词元在那里只看得到左右各四个词元。
+# 每一步读 16 段，盖住其中 30 % 的词元来提问。本书的编码器就是按这个方案训练了 4500 步得来的，随机种子也相同。
+# 你的五十步就是那次训练的前五十步，只有一处不同：这里的学习率在预热之后保持不变，那次则慢慢下降。
 # %% name="corpus" tags=["free"]
 from llmguide_lib import course
 from llmguide_lib.corpora import coverage, documentation
@@ -552,19 +568,25 @@ assert max(ends["sees 4 on each side"]) < min(ends["sees 8"]) < max(ends["sees 8
 assert max(ends["sees 8"]) < line < min(ends["sees 16"])  # the wider window did not leave within 200 steps
 assert line < min(ends["the same, 64 tokens"] + ends["the same, AdamW 3e-3"])  # nor did these two remedies help
 # %% [markdown] lang="en" name="plateau-read"
-# Two seeds each, four points, every one the mean of five noted losses. The networks that *can* do less, with local layers of 4 or 8
+# **The untrained networks first.** With local layers an exchanged neighbour moves the final state more than five times as far as it does
+# where all layers see everything. There, a neighbour counts for about as little as a token 150 places away: it is one voice among 256.
+#
+# **Then the training.** Two seeds each, four points, every one the mean of five noted losses. The networks that *can* do less, with local layers of 4 or 8
 # tokens, learn sooner, in both seeds by more than a nat: what a network can express and what gradient descent finds in it soon are
 # different questions. With 16 tokens one of two seeds has come close to the line, and may be about to leave.
 #
 # Two other explanations were tried on the network that sees everything. *Texts of 64 tokens* make a neighbour four times as loud;
-# *AdamW at 3e-3* replaces the recipe's optimizer. Neither leaves the plateau within 200 steps. That does not speak against the
+# *AdamW at 3e-3* replaces the recipe's optimizer (which is called Muon). Neither leaves the plateau within 200 steps. That does not speak against the
 # reason above, since 1/64 is still far from 1/9, but it says that the plateau is no fault of one optimizer. Given enough steps the network that sees
 # everything leaves it too, as BERT did; how long it takes was not measured here.
-# %% [markdown] lang="zh" of="53c6f425"
-# 每种设置两个种子、四个点，每个点是五次记录的平均。*能做的事*更少的网络（局部层看 4 个或 8 个词元）反而学得更早，两个种子都领先 1 nat 以上：
+# %% [markdown] lang="zh" of="bf5dc36d"
+# **先看未训练的网络。** 有局部层时，换掉一个邻居，最终状态的变动是“每层都看到全部”时的五倍以上。
+# 而在每层都看到全部的网络里，邻居的分量和 150 个位置以外的词元差不多一样小：它只是 256 个声音中的一个。
+#
+# **再看训练。** 每种设置两个种子、四个点，每个点是五次记录的平均。*能做的事*更少的网络（局部层看 4 个或 8 个词元）反而学得更早，两个种子都领先 1 奈特以上：
 # 网络能表达什么，和梯度下降能很快在里面找到什么，是两个问题。看 16 个的，两个种子中有一个已经很接近那条线，也许正要离开。
 #
-# 对每层都看到全部的网络，还试了另外两种解释。*64 个词元的文本*让邻居的声音变成四倍；*AdamW 3e-3* 换掉了原来的优化器。
+# 对每层都看到全部的网络，还试了另外两种解释。*64 个词元的文本*让邻居的声音变成四倍；*AdamW 3e-3* 换掉了原来的优化器（名叫 Muon）。
 # 两者都没能在 200 步之内离开平台。这并不否定上面的理由，因为 1/64 离 1/9 还很远；但它说明，平台不是某一个优化器的毛病。
 # 步数足够多的话，每层都看到全部的网络也会离开平台，BERT 就是这样；要多久，这里没有测量。
 # %% [markdown] lang="en" name="fill"
@@ -711,15 +733,15 @@ assert shares_of_views == sorted(shares_of_views) and lost.low > 0.02
 # questions. (On the whole held-out part the model card has the network, the most frequent token and bigrams; there 80 % of the
 # chosen tokens read `[MASK]`.) Counting both neighbours is the honest rival, above all in the column *both visible*, where
 # nothing hinders it. There it comes nearer, and still stays well behind. The last columns show a reason: for pairs of neighbours
-# that the training text has (*pair known*) counting is good, for those that it does not have (*pair new*) counting is
-# lost, and the network hardly suffers. It has not learned a list of pairs.
+# that the training text has (*pair known*) counting is good, for those that it does not have (*pair new*) counting falls
+# back to what bigrams know, and the network loses far less. What it has learned is more than a list of pairs.
 #
 # And how far does it look? We cut its view: only so many tokens on each side of the hole, nothing beyond.
-# %% [markdown] lang="zh" of="2f54a7b2"
+# %% [markdown] lang="zh" of="81aa78af"
 # 区间是这样得来的：把 64 段文本反复有放回地重抽，因为同一段里的词元不是互相独立的题目。（在全部没读过的文本上，网络、最常见词元和二元组的成绩
 # 见模型卡；那里选中的词元有 80 % 读作 `[MASK]`。）同时数左右邻居，才是公平的对手，尤其是 *both visible*（两个邻居都看得见）一列，那里没有任何东西妨碍它。
 # 它在那里追近了一些，但仍然落后不少。最后两列给出一个原因：左右邻居的组合在训练文本里出现过（*pair known*），计数就很好；
-# 没出现过（*pair new*），计数就不行了，网络却几乎不受影响。它学到的不是一张组合表。
+# 没出现过（*pair new*），计数就退到二元组的水平，网络也降了一些，但远没有降这么多。它学到的不只是一张组合表。
 #
 # 它看得有多远？我们限制它的视野：空的两边各只留这么多词元，再远的全部去掉。
 # %% name="views-measure" tags=["measured"]
@@ -742,21 +764,12 @@ print(f"lost by cutting at 16: {lost.value:.1%} ({lost.low:.1%} to {lost.high:.1
 # %% name="views-range"
 shares_of_views = [share(hits, asked).value for hits in views.values()]
 assert shares_of_views == sorted(shares_of_views) and lost.low > 0.02
-# %% [markdown] lang="en" name="baselines-read"
-# The intervals come from drawing the 64 windows again and again with replacement: tokens of one window are no independent
-# questions. (On the whole held-out part the model card has the network, the most frequent token and bigrams; there 80 % of the
-# chosen tokens read `[MASK]`.) Counting both neighbours is the honest rival: it sees both sides too, but only one word of each,
-# and where it has never met the pair it must fall back to one. The rest of the network's lead comes from further away.
-# %% [markdown] lang="zh" of="c7e28207"
-# 区间是这样得来的：把 64 段文本反复有放回地重抽，因为同一段里的词元不是互相独立的题目。（在全部没读过的文本上，网络、最常见词元和二元组的成绩
-# 见模型卡；那里选中的词元有 80 % 读作 `[MASK]`。）同时数左右邻居，才是公平的对手：它也看两边，只不过每边只看一个词，
-# 遇到没见过的组合，就只能退回到一边。网络其余的领先，来自更远的地方。
 # %% [markdown] lang="en" name="views-read"
 # Every widening helps, the last one too: the interval of what is lost by cutting at 16 tokens lies above zero. With four tokens on each side the
-# network is where counting is whose two neighbours can both be seen. One reservation: such snippets are texts of 9 to 33 tokens, and it was trained
+# network is already ahead of counting both neighbours on the same questions (above, column *all*). One reservation: such snippets are texts of 9 to 33 tokens, and it was trained
 # on 256, so a part of the loss may be strangeness, not distance. The figures are an upper bound of what comes from far away.
-# %% [markdown] lang="zh" of="36bb4321"
-# 视野每放宽一次都有好处，最后一次也是：截到 16 个词元所损失的部分，区间在零以上。两边各四个词元时，网络的成绩和“两个邻居都看得见”时的计数差不多。
+# %% [markdown] lang="zh" of="668bbeb1"
+# 视野每放宽一次都有好处，最后一次也是：截到 16 个词元所损失的部分，区间在零以上。两边各四个词元时，在同样的题目上（上表 *all* 一列），网络已经超过了同时数左右邻居的计数。
 # 有一点保留：这样截出来的只是 9 到 33 个词元的短文本，而它是在 256 个词元的文本上训练的，所以损失的一部分可能来自不习惯，而不是距离。
 # 这些数字是“来自远处的那部分”的上限。
 # %% [markdown] lang="en" name="shares"
@@ -786,11 +799,11 @@ assert shares_of_views == sorted(shares_of_views) and lost.low > 0.02
 # 判断它讲的是七个库中的哪一个。*most frequent* 一行是永远回答最常见词元的成绩；在 *library* 一列，它就是瞎猜。
 # %% [markdown] lang="en" name="guess-shares" role="prediction"
 # **Predict.** Two networks never met a random token in training (*100 mask*; *80 mask, 20 kept*), two were never asked for a token
-# that was kept (*100 mask*; *80 mask, 20 random*). Which of the four says best what stands in front of it (*kept*)? Which mends errors? And what does the rule cost at
+# that was kept (*100 mask*; *80 mask, 20 random*). Which of the four says best what it is reading at the place itself (*kept*)? Which mends errors? And what does the rule cost at
 # the masked places?
-# %% [markdown] lang="zh" of="d9349880"
+# %% [markdown] lang="zh" of="1dbc674f"
 # **先预测。** 有两个网络训练时从没遇到过随机词元（100 mask；80 mask, 20 kept），有两个从没被问过保持原样的词元（100 mask；80 mask, 20 random）。
-# 四个网络里，谁最能说出眼前的词元（kept）？谁会改错字？在遮住的位置上，这条规则又要付出什么代价？
+# 四个网络里，谁最能说出自己在这个位置上读到的词元（kept）？谁会改错字？在遮住的位置上，这条规则又要付出什么代价？
 # %% name="shares-table"
 ablations = recorded("masking")
 
@@ -834,7 +847,7 @@ assert ablations["cells"][RULES[RANDOM]]["0"]["masked"] == ablations["baselines"
 # (Mean of three seeds and half the width of the 95 % interval, in percent; recorded by `benchmarks/masking.py`.)
 #
 # **The kept tenth teaches to look.** Without it, with *100 mask* or with random tokens only, the network cannot even say the
-# token that stands in front of it: no loss ever asked for it, or what was visible was hardly ever right.
+# token that it is reading at that very place: no loss ever asked for it, or what was visible was hardly ever right.
 #
 # **The random tenth does not teach to mend.** That would be too simple: *100 mask* mends as well as BERT's rule, without having met a
 # single random token. It never learned to rely on what stands at the place (it cannot even say it, see *kept*), so it guesses from the
@@ -844,12 +857,12 @@ assert ablations["cells"][RULES[RANDOM]]["0"]["masked"] == ablations["baselines"
 #
 # **The cost** at masked places is not decided by three seeds: the intervals of *100 mask* and of *80 mask, 20 random* contain the
 # value of BERT's rule. Of the latter one seed of three learned nothing but frequencies; it has the very value of the row *most frequent*. We suppose that copying is an easy step
-# below the line of the frequencies, to which kept tokens invite and random ones alone do not (there *own place* is
-# the line of the frequencies itself); that was not tested. And after 250 steps all have only just left the plateau; who is ahead after long training does not follow.
+# below the line of the frequencies, to which kept tokens invite and random ones alone do not (a random token
+# says nothing about the old one, so there *own place* is the line of the frequencies itself); that was not tested. And after 250 steps all have only just left the plateau; who is ahead after long training does not follow.
 #
 # Of the four *library* figures the intervals overlap. What Devlin et al. report (appendix C.2): for finetuning the rule hardly matters; where the
 # frozen states served as features, to find names, some mixtures did markedly worse.
-# %% [markdown] lang="zh" of="f3448339"
+# %% [markdown] lang="zh" of="83fd4175"
 # （三个种子的平均，以及 95 % 区间的半宽，单位是百分点；由 `benchmarks/masking.py` 记录。）
 #
 # **保持原样的 10 % 教它看。** 没有这一份（100 mask，或者看得见的只有随机词元，即 80 mask, 20 random），网络连眼前的词元都说不出来：
@@ -861,7 +874,7 @@ assert ablations["cells"][RULES[RANDOM]]["0"]["masked"] == ablations["baselines"
 #
 # **代价**：在遮住的位置上，三个种子分不出高下，100 mask 和 80 mask, 20 random 的区间都包含 BERT 规则的数值。后者的三个种子中有一个只学到了频率，
 # 成绩和 most frequent 一行分毫不差。我们猜想，照抄是降到频率线以下的容易的一步，保持原样的词元引导网络这样做，只有随机词元就没有这种引导
-# （这时 own place 就是频率线本身）；这一点没有检验。而且 250 步之后，四个网络都才刚刚离开平台，长时间训练之后谁领先，不能由此推出。
+# （随机词元和原来的词元毫无关系，这时 own place 就是频率线本身）；这一点没有检验。而且 250 步之后，四个网络都才刚刚离开平台，长时间训练之后谁领先，不能由此推出。
 #
 # 四个 library 数字的区间互相重叠。Devlin 等人报告（他们的附录 C.2）：微调时，用哪种规则几乎没有差别；但把冻结的状态当特征来识别人名地名时，有些配比明显更差。
 # %% [markdown] lang="en" name="rates"
@@ -885,15 +898,15 @@ by_rate = [over_seeds(cell, "kept").value for cell in RATES.values()]
 assert by_rate == sorted(by_rate)
 # %% [markdown] lang="en" name="rates-read"
 # With 5 % the network is still where the most frequent token would be: in so many steps it was asked too little. With 80 % it
-# has been asked sixteen times as much, but of its neighbours 64 % read `[MASK]` and another 8 % are random, and it does no better than with 15 %. The best of these
+# has been asked sixteen times as much, but of its neighbours 64 % read `[MASK]` (80 % of the 80 %) and another 8 % are random, and it does no better than with 15 %. The best of these
 # four is 30 %, with intervals that do not touch. A warning: 250 steps measure little more than *how soon a small network leaves the plateau*,
 # not which rate is best in the end. [Wettig et al.](https://arxiv.org/abs/2202.08005), from whom the two effects come (how much is *corrupted*, how much is *asked*, which
 # they vary one without the other), found 40 % best for large networks; all such answers hold for a given number of steps.
 #
 # Of the two effects you can see one alone in the column *kept*: the more is asked, the better the network can say what it sees.
-# %% [markdown] lang="zh" of="1a90fb99"
+# %% [markdown] lang="zh" of="d42ee087"
 # 盖住 5 % 时，网络还停留在“永远回答最常见词元”的水平：这么多步里，问它的问题太少了。盖住 80 % 时，问的问题是 5 % 时的十六倍，
-# 但邻居中有 64 % 读作 `[MASK]`，另有 8 % 是随机词元，结果并不比 15 % 好。四者之中最好的是 30 %，区间互不相接。请注意：250 步测到的，
+# 但邻居中有 64 %（80 % 的 80 %）读作 `[MASK]`，另有 8 % 是随机词元，结果并不比 15 % 好。四者之中最好的是 30 %，区间互不相接。请注意：250 步测到的，
 # 差不多只是*小网络多快离开平台*，而不是最终哪个比例最好。把两种作用（*破坏*了多少，*提问*了多少）分开，是
 # [Wettig 等人](https://arxiv.org/abs/2202.08005)的想法，他们让两者各自单独变化，发现大网络用 40 % 最好；所有这类答案，都只在给定的训练步数下成立。
 #
@@ -1168,7 +1181,8 @@ assert 0.02 < ahead_of["counts of tokens"].value < 0.1 and ahead_of["counts of t
 # $$\mathcal{L} = \mathcal{L}_{\text{MLM}} + \mathcal{L}_{\text{NSP}}, \qquad \mathcal{L}_{\text{NSP}} = -\log p_\theta(\text{follows or not} \mid A, B)$$
 #
 # and the hope was that the network would learn how sentences hang together. BERT's authors report that leaving it out
-# hurt their results for QNLI, MNLI and SQuAD; RoBERTa (2019) left it out and lost nothing. Here: the
+# hurt their results for QNLI, MNLI and SQuAD (tests in which two texts must be related: question and passage, statement and
+# conclusion); RoBERTa (2019) left it out and lost nothing. Here: the
 # book's encoder goes on for a hundred steps with pairs of sentences of the training documents, on the same texts, three seeds each:
 # *without* the second exam; with it, the head reading the *first token* as in BERT; and with a head that *compared* the
 # mean states of both sentences. Then held-out documents:
@@ -1177,7 +1191,7 @@ assert 0.02 < ahead_of["counts of tokens"].value < 0.1 and ahead_of["counts of t
 # - *probe*: a linear probe on the mean states of both sentences tells followers from strangers;
 # - *next*: the head's own answers to the same;
 # - *order*: of pairs that do follow each other, how often the head finds the right order more convincing than the exchanged one.
-# %% [markdown] lang="zh" of="54b3754a"
+# %% [markdown] lang="zh" of="4dfbbc24"
 # ## 第二种考试：这一句接得上吗？
 #
 # BERT 同时还考了另一门：**下一句预测**（next sentence prediction，NSP）。给出两个句子，有一半的情况下，第二句是从别处拿来的。
@@ -1185,7 +1199,7 @@ assert 0.02 < ahead_of["counts of tokens"].value < 0.1 and ahead_of["counts of t
 #
 # $$\mathcal{L} = \mathcal{L}_{\text{MLM}} + \mathcal{L}_{\text{NSP}}, \qquad \mathcal{L}_{\text{NSP}} = -\log p_\theta(\text{接得上或接不上} \mid A, B)$$
 #
-# 原本希望网络由此学会句子之间如何衔接。BERT 的作者报告说，去掉它，QNLI、MNLI 和 SQuAD 的成绩会变差；RoBERTa（2019）把它去掉了，效果并没有变差。
+# 原本希望网络由此学会句子之间如何衔接。BERT 的作者报告说，去掉它，QNLI、MNLI 和 SQuAD（这些测试都要把两段文字联系起来：问题和段落，陈述和推论）的成绩会变差；RoBERTa（2019）把它去掉了，效果并没有变差。
 # 在这里：让本书的编码器用训练文档里的句子对再训练一百步，
 # 文本相同，各三个种子：不考第二门（without）；两门都考，输出头像 BERT 那样读第一个词元（first token）；两门都考，但输出头比较两个句子的平均状态（compared）。
 # 然后用没读过的文档考查：
@@ -1235,14 +1249,14 @@ assert gained_by_pairs("probe")[1].low < 0
 # **From the first token the head learned nothing** in a hundred steps: it stays at chance. That is no verdict on BERT, which had a million steps;
 # here it only shows that so short a time is not enough. A head that *compares* the mean states of both sentences did learn.
 #
-# **What it learned then** is about what counting shared words gets, and a linear probe could read as much off the encoder that had *never* sat this exam.
+# **What it learned then** is worth about as much as counting shared words, and a linear probe could read as much off the encoder that had *never* sat this exam.
 # What the exam adds to hidden words and to libraries is less than a point (the differences seed by seed, which share texts and order).
 #
 # **The order of two sentences** the head knows at most a little: all three seeds are above one half, the interval still contains it. Three seeds leave that
 # undecided, between nothing and a little. The training never asked for it: in a follower and in a
 # stranger alike, the first sentence is a first and the second a second one, so a common topic was enough. This is
 # why ALBERT asks for the order instead ([Lan et al. 2019](https://arxiv.org/abs/1909.11942)).
-# %% [markdown] lang="zh" of="6c7e91bd"
+# %% [markdown] lang="zh" of="2b244dc7"
 # **只看第一个词元的输出头**，在一百步里**什么也没学到**，停留在瞎猜的水平。这不是对 BERT 的判决，它训练了一百万步；
 # 这里只说明，这么短的时间不够。*比较*两个句子平均状态的输出头，确实学到了东西。
 #

@@ -44,6 +44,16 @@ HAND = Exercise(
             "https://github.com/huggingface/transformers/issues/2759",
         ),
         Misconception(
+            "gradient of the sum",
+            [*_hand()[:2], 0.5 - 1, _hand()[3]],
+            {
+                "en": "The derivative is not divided by the number of places that are asked.",
+                "zh": "导数没有除以被提问的位置的个数。",
+            },
+            {"en": "The loss is a mean, and so is its derivative.", "zh": "损失是平均值，它的导数也要除。"},
+            "a reader of this chapter",
+        ),
+        Misconception(
             "only behind the mask",
             _hand((0.5,), count=1),
             {"en": "Only the place that reads [MASK] was counted.", "zh": "只算了读作 [MASK] 的那个位置。"},
@@ -59,16 +69,6 @@ HAND = Exercise(
             {"en": "The surprises are added up, but not divided.", "zh": "意外程度加起来了，但没有除。"},
             {"en": "The loss is the mean over the asked places.", "zh": "损失是被提问位置上的平均。"},
             EXPECTED,
-        ),
-        Misconception(
-            "gradient of the sum",
-            [*_hand()[:2], 0.5 - 1, _hand()[3]],
-            {
-                "en": "The derivative is not divided by the number of places that are asked.",
-                "zh": "导数没有除以被提问的位置的个数。",
-            },
-            {"en": "The loss is a mean, and so is its derivative.", "zh": "损失是平均值，它的导数也要除。"},
-            "a reader of this chapter",
         ),
         Misconception(
             "bits",
