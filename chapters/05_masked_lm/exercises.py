@@ -103,17 +103,20 @@ def hide(tokens, draw, fate, others, rate, mask_id, special):
 # ## 3. A perplexity for a model that has none
 #
 # A masked language model gives no probability to a whole text: the product of its $p(x_t \mid x_{\setminus t})$
-# over all places is not the probability of the text. Texts are compared by the **pseudo-perplexity** instead: hide every place *alone*, and take
+# over all places is not the probability of the text (where each of two tokens gives away the other, both factors are 1, and yet
+# the text is not certain). So it has no **perplexity** either, which is the exponential of the mean surprise, the number of equally
+# probable tokens between which a model seems to choose (chapter 6). Texts are compared by the **pseudo-perplexity** instead: hide every place *alone*, and take
 #
 # $$\exp\Big(-\frac1T \sum_{t=1}^{T} \log p(x_t \mid x_{\setminus t})\Big)$$
 #
 # Complete `pseudo_perplexity(model, tokens, mask_id)`. `model` is a function from ids (B, T) to scores (logits) (B, T, V);
 # `tokens` is one text (T,); returned is a number. One call of the model, with a batch of T texts, will do.
-# %% [markdown] lang="zh" of="45492993"
+# %% [markdown] lang="zh" of="e21a0434"
 # ## 3. 给没有困惑度的模型算一个困惑度
 #
-# 遮蔽语言模型给不出整段文本的概率：各个位置的 $p(x_t \mid x_{\setminus t})$ 乘起来，并不是文本的概率。
-# 要比较文本，用的是**伪困惑度**（pseudo-perplexity）：每次*只*盖住一个位置，计算
+# 遮蔽语言模型给不出整段文本的概率：各个位置的 $p(x_t \mid x_{\setminus t})$ 乘起来，并不是文本的概率
+# （如果两个词元看到一个就知道另一个，两个因子都是 1，但这段文本并不是必然出现的）。因此它也没有**困惑度**（perplexity）：
+# 困惑度是平均意外程度的指数，好比模型在多少个同样可能的词元之间选择（第 6 章）。要比较文本，用的是**伪困惑度**（pseudo-perplexity）：每次*只*盖住一个位置，计算
 #
 # $$\exp\Big(-\frac1T \sum_{t=1}^{T} \log p(x_t \mid x_{\setminus t})\Big)$$
 #

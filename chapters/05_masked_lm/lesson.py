@@ -348,12 +348,12 @@ decide(
 # heads our BERT *is* a stack of Transformer encoder layers, since with its weights PyTorch's own layers compute the same states,
 # padding included; and ours answers as Hugging Face's does. Had a state differed by more than rounding, had a parameter lain elsewhere, or
 # had the count missed the published size, there would be something in BERT that the claim leaves out. GPT follows in chapter 6,
-# XLNet in chapter 8. The book's own encoder is the newer ModernBERT: same idea; norms before the sublayers, rotary positions.
-# %% [markdown] lang="zh" of="557fedf7"
+# XLNet in chapter 8. The book's own encoder is the newer ModernBERT: the same idea, with newer parts (next section).
+# %% [markdown] lang="zh" of="1f8a1c63"
 # **指南的说法 2.2d**（BERT 部分）：BERT 建立在 Transformer 之上。成立：在词嵌入和输出头之间，我们的 BERT *就是*一叠 Transformer 编码器层，
 # 装上它的权重，PyTorch 自带的层算出同样的状态，带填充时也一样；它的答案也和 Hugging Face 的相同。
 # 假如有哪个状态的差别超出舍入误差，有哪个参数落在别处，或者参数量与公布的对不上，就说明 BERT 里还有这个说法没有提到的东西。
-# GPT 见第 6 章，XLNet 见第 8 章。本书自己的编码器是更新的 ModernBERT：想法相同，只是归一化放在子层之前，位置用旋转位置编码。
+# GPT 见第 6 章，XLNet 见第 8 章。本书自己的编码器是更新的 ModernBERT：想法相同，部件换成了新的（见下一节）。
 # %% [markdown] lang="en" name="live"
 # ## Fifty steps before your eyes
 #
@@ -367,7 +367,7 @@ decide(
 # ## 亲眼看五十步
 #
 # 现在动真格的。文本是十五个 Python 库的文档，切成每段 256 个词元；网络是 290 万参数的 ModernBERT，
-# 思路和 BERT 一样，零件更新：归一化放在子层之前，位置用旋转编码，五层里还有三层是*局部层*，一个词元在那里只看得到左右各四个词元。
+# 思路和 BERT 一样，部件换成了较新的：归一化放在子层之前，位置用旋转位置编码，五层里还有三层是*局部层*，一个词元在那里只看得到左右各四个词元。
 # 每一步读 16 段，盖住其中 30 % 的词元来提问。本书的编码器就是按这个方案训练了 4500 步得来的，随机种子也相同。
 # 你的五十步就是那次训练的前五十步，只有一处不同：这里的学习率在预热之后保持不变，那次则慢慢下降。
 # %% name="corpus" tags=["free"]
@@ -844,7 +844,8 @@ assert mended[ALL_MASK].high > mended[BERTS].low  # without one random token it 
 assert min(masked[ALL_MASK].high, masked[RANDOM].high) > masked[BERTS].value > masked[KEPT].low  # their order is open
 assert ablations["cells"][RULES[RANDOM]]["0"]["masked"] == ablations["baselines"]["masked"] and 0.19 < size < 0.2
 # %% [markdown] lang="en" name="shares-read"
-# (Mean of three seeds and half the width of the 95 % interval, in percent; recorded by `benchmarks/masking.py`.)
+# (Mean of three seeds and half the width of the 95 % interval, which says where the mean of very many seeds may lie, as far as three
+# can tell; in percent; recorded by `benchmarks/masking.py`.)
 #
 # **The kept tenth teaches to look.** Without it, with *100 mask* or with random tokens only, the network cannot even say the
 # token that it is reading at that very place: no loss ever asked for it, or what was visible was hardly ever right.
@@ -862,8 +863,8 @@ assert ablations["cells"][RULES[RANDOM]]["0"]["masked"] == ablations["baselines"
 #
 # Of the four *library* figures the intervals overlap. What Devlin et al. report (appendix C.2): for finetuning the rule hardly matters; where the
 # frozen states served as features, to find names, some mixtures did markedly worse.
-# %% [markdown] lang="zh" of="83fd4175"
-# （三个种子的平均，以及 95 % 区间的半宽，单位是百分点；由 `benchmarks/masking.py` 记录。）
+# %% [markdown] lang="zh" of="9f052a49"
+# （三个种子的平均，以及 95 % 区间的半宽，单位是百分点。区间的意思是：只凭这三个种子来看，很多种子的平均会落在哪里。由 `benchmarks/masking.py` 记录。）
 #
 # **保持原样的 10 % 教它看。** 没有这一份（100 mask，或者看得见的只有随机词元，即 80 mask, 20 random），网络连眼前的词元都说不出来：
 # 要么损失从来没问过它，要么看得见的几乎永远是错的。
