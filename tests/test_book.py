@@ -242,6 +242,7 @@ MISTAKES = [
     ("lesson", 'tags=["free"]', 'tags=["fee"]', r"lesson.py:18: unknown tag 'fee'"),
     ("lesson", "print(total)", "print(total", r"lesson.py:\d+: not Python: '\(' was never closed, in line \d"),
     ("lesson", "print(total)", "print(total, '/home/someone')", r"lesson.en.ipynb:1: its code differs"),
+    ("lesson", 'name="picture"', 'name="why"', r"lesson.py:18: a second cell named 'why'; give it a name of its own"),
     ("exercises", "3. Write", "   Write", r"2 hints; write a numbered list of exactly three"),
     ("exercises", "points=2", "points=3", r"3 points, book.toml says 2"),
     ("exercises", "difficulty=1 ", "", r"exercise card without difficulty"),

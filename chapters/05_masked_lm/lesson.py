@@ -708,26 +708,6 @@ assert found["both neighbours"].low > found["bigrams"].value and 0.5 < found["ne
 assert on["both visible"]["both neighbours"].high < on["both visible"]["network"].low - 0.1
 assert of_questions["both visible"] < 0.75  # elsewhere a neighbour is hidden too
 assert on["pair new"]["both neighbours"].high < on["pair new"]["network"].low - 0.2
-# %% name="views-measure" tags=["measured"]
-row_of, place_of = asked.nonzero(as_tuple=True)
-views = {}
-with torch.no_grad():
-    for reach in (4, 8, 16):
-        text = F.pad(exam.tokens, (reach, reach))  # an end of text beyond the window's ends
-        cut = torch.stack([text[row_of, place_of + step] for step in range(2 * reach + 1)], dim=1)
-        guess = torch.full_like(windows, -1)
-        guess[row_of, place_of] = torch.cat([trained(part)[:, reach].argmax(dim=-1) for part in cut.split(128)])
-        views[f"{reach} tokens on each side"] = guess == exam.targets
-views["the whole window"] = network == exam.targets
-for name, hits in views.items():
-    print(f"{name:22} {share(hits, asked).value:.1%}")
-number = asked.sum(dim=1)
-gained = (views["the whole window"].int() - views["16 tokens on each side"].int()).mul(asked).sum(dim=1).double()
-lost = bootstrap(lambda drawn: gained[drawn].sum() / number[drawn].sum(), len(gained))
-print(f"lost by cutting at 16: {lost.value:.1%} ({lost.low:.1%} to {lost.high:.1%})")
-# %% name="views-range"
-shares_of_views = [share(hits, asked).value for hits in views.values()]
-assert shares_of_views == sorted(shares_of_views) and lost.low > 0.02
 # %% [markdown] lang="en" name="baselines-read"
 # The intervals come from drawing the 64 windows again and again with replacement: tokens of one window are no independent
 # questions. (On the whole held-out part the model card has the network, the most frequent token and bigrams; there 80 % of the

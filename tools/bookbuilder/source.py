@@ -120,6 +120,8 @@ def read_source(path: Path) -> Source:
     for cell, zh in _pair(read_cells(path), problems):
         problems.extend(_unknown_words(cell))
         problems.extend(_not_python(cell))
+        if taken[cell.options.get("name")]:
+            problems.append(cell.problem(f"a second cell named {cell.options['name']!r}", "give it a name of its own"))
         items.append(Item(_unique(cell, taken), cell, zh))
     return Source(path, items, problems)
 
