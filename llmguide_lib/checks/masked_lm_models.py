@@ -1,6 +1,7 @@
-"""The exercises of chapter 05 in which a model is asked: pseudo-perplexity, and what the course's encoder finds."""
+"""Chapter 05, exercises 3, 5 and 6: pseudo-perplexity, levels of the loss, and what the encoder of the course finds."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import torch
@@ -141,6 +142,84 @@ PSEUDO = Exercise(
                 "zh": "所有分数都取自第一个词元被盖住的那一行。",
             },
             {"en": "Place t is asked in row t: the diagonal.", "zh": "位置 t 要在第 t 行里取，也就是对角线。"},
+            EXPECTED,
+        ),
+    ),
+)
+
+# -- 5. the level of the own place ------------------------------------------------------------------------------------
+
+
+def _binary_entropy(p: float, base: float | int = math.e) -> float:
+    return sum(-q * math.log(q, base) for q in (p, 1 - p) if q)
+
+
+def _level(right: float, masked: float = 0.8, base: float | int = math.e) -> list[float]:
+    """That the token read is right, the entropy then, the loss altogether; two equally frequent tokens."""
+    seen = _binary_entropy(right, base)
+    return [right, seen, masked * math.log(2, base) + (1 - masked) * seen]
+
+
+LEVEL = Exercise(
+    name="level",
+    points=2,
+    reference=_level(0.75),
+    ask=entry,
+    tolerance=2e-3,
+    cases=(
+        Case("right", {"en": "The probability", "zh": "概率"}, lambda: (0,)),
+        Case("entropy", {"en": "The entropy", "zh": "熵"}, lambda: (1,)),
+        Case("level", {"en": "The loss", "zh": "损失"}, lambda: (2,)),
+    ),
+    misconceptions=(
+        Misconception(
+            "a random token is always wrong",
+            _level(0.5),
+            {
+                "en": "The random token was taken to be always a wrong one.",
+                "zh": "把随机词元当成了永远是错的。",
+            },
+            {
+                "en": "Drawn from two tokens, it is the old one half of the time.",
+                "zh": "从两个词元里随机抽，有一半的可能正好抽到原来那个。",
+            },
+            EXPECTED,
+        ),
+        Misconception(
+            "what is seen is right",
+            _level(1.0),
+            {"en": "What can be seen was taken to be right.", "zh": "把看得见的词元当成了一定正确。"},
+            {"en": "Half of the visible ones are random.", "zh": "看得见的里面，有一半是随机换上的。"},
+            EXPECTED,
+        ),
+        Misconception(
+            "masked places forgotten",
+            _level(0.75, masked=0.0),
+            {
+                "en": "The last number forgets the places behind [MASK].",
+                "zh": "最后一个数漏掉了 [MASK] 的位置。",
+            },
+            {"en": "Four of five questions are asked behind [MASK].", "zh": "五个问题里有四个问的是 [MASK] 的位置。"},
+            EXPECTED,
+        ),
+        Misconception(
+            "bits",
+            _level(0.75, base=2),
+            {"en": "These are bits: the logarithm to base 2.", "zh": "这是以 2 为底的对数，单位是比特。"},
+            {"en": "The natural logarithm was asked for: nats.", "zh": "题目要的是自然对数，单位是 nat。"},
+            "a reader of this chapter",
+        ),
+        Misconception(
+            "shares of all tokens",
+            [0.95, _binary_entropy(0.95), 0.8 * math.log(2) + 0.2 * _binary_entropy(0.95)],
+            {
+                "en": "Tenths of all chosen tokens were taken, not of those that can be seen.",
+                "zh": "分母用了所有选中的词元，而不是其中看得见的那些。",
+            },
+            {
+                "en": "Given that a token is seen, the two tenths are halves.",
+                "zh": "已知看得见的条件下，两个 10 % 各占一半。",
+            },
             EXPECTED,
         ),
     ),

@@ -1,5 +1,6 @@
-"""Chapter 03, exercises 7 and 8: what attention costs, and its backward pass."""
+"""Chapter 03, exercises 4, 7 and 8: what the scale does to the weights, what attention costs, and its backward pass."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,62 @@ from .registry import Case, Exercise, Misconception, entry
 
 READER = "a reader of this chapter, November 2026"
 WRITER = "the writer of this chapter, November 2026"
+
+# -- 4. measure -------------------------------------------------------------------------------------------------------
+
+
+def _largest(d_k: int, scaled: bool) -> float:
+    """Mean of the largest of 128 weights, over 500 queries."""
+    scores = (draw(500, 1, d_k, seed=1) @ draw(500, 128, d_k, seed=2).mT).squeeze(1)
+    return (scores / math.sqrt(d_k) if scaled else scores).softmax(-1).amax(-1).mean().item()
+
+
+def _measured() -> list[float]:
+    return [0.5, _largest(64, scaled=False), _largest(64, scaled=True)]
+
+
+MEASURE = Exercise(
+    name="measure",
+    points=2,
+    reference=_measured(),
+    ask=entry,
+    tolerance=0.04,
+    cases=(
+        Case("exponent", {"en": "The exponent a", "zh": "指数 a"}, lambda: (0,)),
+        Case(
+            "raw",
+            {"en": "Each query's largest weight, averaged, without the scale", "zh": "不缩放时，各查询最大权重的平均"},
+            lambda: (1,),
+        ),
+        Case(
+            "scaled",
+            {"en": "Each query's largest weight, averaged, with the scale", "zh": "缩放之后，各查询最大权重的平均"},
+            lambda: (2,),
+        ),
+    ),
+    misconceptions=(
+        Misconception(
+            "variance for spread",
+            [1.0, *_measured()[1:]],
+            {
+                "en": "This is the exponent of the variance, not of the standard deviation.",
+                "zh": "这是方差的指数，不是标准差的指数。",
+            },
+            {"en": "The standard deviation is the square root of the variance.", "zh": "标准差是方差的平方根。"},
+            "https://github.com/charliezchen/scaling-matrix-preconditioning/issues/2",
+        ),
+        Misconception(
+            "scaled and unscaled exchanged",
+            [0.5, *_measured()[:0:-1]],
+            {"en": "The results with and without the scale are exchanged.", "zh": "缩放与不缩放的两个结果写反了。"},
+            {
+                "en": "Large scores make softmax pick one key. Which scores are larger?",
+                "zh": "分数越大，softmax 越倾向于只选一个键。哪一种分数更大？",
+            },
+            "https://github.com/omihub777/ViT-CIFAR/pull/12",
+        ),
+    ),
+)
 
 # -- 7. what it costs, by hand ----------------------------------------------------------------------------------------
 
