@@ -85,8 +85,10 @@ STUDENTS = {
 def grades(tmp_path_factory):
     course = tmp_path_factory.mktemp("course")
     make_assignments(read_manifest(ROOT), course)
-    shutil.rmtree(course / "source" / "03_attention-en")  # one language is enough here
-    handed_out = next(path for path in release(course) if path.parent.name == NAME)
+    for folder in (course / "source").iterdir():
+        if folder.name != NAME:
+            shutil.rmtree(folder)  # one chapter in one language is enough here
+    (handed_out,) = release(course)
     for student in STUDENTS:
         notebook = nbformat.read(handed_out, as_version=4)
         student(notebook)
