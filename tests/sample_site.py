@@ -37,7 +37,7 @@ def stored(notebook):
     """Gives the lesson the outputs that a run would leave, and an explorer besides."""
     cells = {cell.id: cell for cell in notebook.cells}
     verdict = {"claim": "2.1a", "verdict": "holds"}
-    data = {"application/vnd.llmguide.verdict+json": verdict, "text/plain": "2.1a: holds | 成立"}
+    data = {"application/vnd.llmguide.verdict+json": verdict, "text/plain": "2.1a: holds"}
     cells["verdict"].outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1)]
     wrong = Verdict(0.0, {"en": "Not yet.", "zh": ""}, {"en": "Look at the sign.", "zh": ""})
     shown = [TokenMap(["a", "b"], [0.1, 1.0], marked=0), checks._Shown(wrong)]

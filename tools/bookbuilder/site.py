@@ -99,11 +99,10 @@ def _render(name: str, **values: object) -> str:
 def first_explorer(lang: str) -> dict[str, str]:
     """The explorer of the first page: its stored state, and the still picture for readers without JavaScript."""
     from llmguide_lib.widgets.export import stored_state
-    from llmguide_lib.widgets.model_explorer import still_page
 
     explorer = _next_token()
     states = {"try": {"state": stored_state(explorer) | {"lang": lang}}}
-    return {"states": json.dumps({"state": states}).replace("<", "\\u003c"), "still": still_page(explorer.still)}
+    return {"states": json.dumps({"state": states}).replace("<", "\\u003c"), "still": explorer._page()}
 
 
 @functools.cache
