@@ -17,6 +17,7 @@ BOOK = read_manifest(Path(os.environ["BOOK_ROOT"]))
 WORDS = texts(LANG)
 PUNCTUATION = tuple("，。；：、！？）」》,.;:!?)")
 SHORT = 30  # characters of a formula that fits on a line of a phone
+EMPTY_HEAD = '<th class="head"><p></p></th>'
 VIEW = 'type="application/vnd.jupyter.widget-view+json"'
 
 project = html_title = BOOK.title[LANG]
@@ -81,7 +82,8 @@ def complete_page(app, pagename, templatename, context, doctree):
     context["notebook"] = f"{kind}.{LANG}.ipynb" if kind else None
     context["launch_links"] = launch_links(BOOK, f"{slug}/{kind}.{LANG}.ipynb") if kind else {}
     body = context.get("body", "")
-    context["body"] = body.replace("Toggle hidden content", WORDS["code_show"])  # MyST-NB knows it in English only
+    body = body.replace("Toggle hidden content", WORDS["code_show"])  # MyST-NB knows it in English only
+    context["body"] = body.replace(EMPTY_HEAD, "<td></td>")  # a corner of a table heads nothing
     if VIEW in body:
         app.add_css_file("explorers/explorers.css")
         app.add_js_file("explorers.js", type="module")
