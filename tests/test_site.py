@@ -282,10 +282,14 @@ def check_explorers(page):
     explorers = page.locator(".llm-view")
     assert explorers.count() == expected
     for explorer in explorers.all():
+        explorer.locator("> *").first.wait_for(state="attached")
         for starting in explorer.locator(".llm-start button").all():
             starting.click()
             explorer.locator("textarea").wait_for()
             explorer.locator("svg, table, .llm-chips button").locator("visible=true").first.wait_for()
+        if not explorer.locator("textarea, input[type=range]").count():
+            assert explorer.inner_text().strip()  # a model that only the notebook has: the page shows its stored result
+            continue
         before = explorer.inner_html()
         moved = explorer.locator("textarea, input[type=range]").first
         if moved.get_attribute("type") == "range":
