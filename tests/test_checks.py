@@ -16,7 +16,7 @@ import torch
 
 from llmguide_lib import checks
 from llmguide_lib.checks import check, exercise, exercises, judge, marks, observe
-from llmguide_lib.checks.registry import CHAPTERS
+from llmguide_lib.checks.registry import CHAPTERS, NOT_MET
 from llmguide_lib.notebook import start
 
 CHAPTER = "03_attention"
@@ -58,8 +58,10 @@ def test_there_are_enough_mistakes_each_with_texts_and_a_source():
     assert len(WRONG) >= 50
     assert all(len(asked.misconceptions) >= 4 for asked in ALL if callable(asked.reference))
     for _, mistake in WRONG:
-        assert mistake.seen.startswith(("https://", "a reader of", "the writer of"))
+        assert mistake.seen.startswith(("https://", "a reader of")) or mistake.seen == NOT_MET
         assert all(mistake.says[lang] and mistake.hint[lang] for lang in LANGUAGES)
+    # Each should have been met somewhere: what was only expected may become fewer, never more.
+    assert sum(mistake.seen == NOT_MET for _, mistake in WRONG) <= 59
 
 
 def test_the_registry_names_what_it_does_not_know():

@@ -226,7 +226,7 @@ def test_the_language_switch_leads_to_the_same_section(page, lang, other):
 @pytest.mark.parametrize(
     ("lang", "words", "place"),
     [
-        ("en", "soft lookup", "03_attention/lesson.html"),
+        ("en", "attention", "03_attention/lesson.html"),
         ("en", "softmax", "03_attention/lesson.html"),
         ("zh", "注意力机制", "03_attention/lesson.html"),
         ("zh", "掩码", "03_attention/lesson.html#masks"),

@@ -7,9 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .attention import draw
-from .registry import Case, Exercise, Misconception
-
-READER = "a reader of this chapter may make it; not met yet"
+from .registry import NOT_MET, Case, Exercise, Misconception
 
 # -- 3. implement LayerNorm -------------------------------------------------------------------------------------------
 
@@ -128,7 +126,7 @@ LAYER_NORM = Exercise(
                 "zh": "没有减去均值：这是加了偏置的 RMSNorm。",
             },
             {"en": "Centre first, then divide.", "zh": "先减去均值，再做除法。"},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "no root",
@@ -142,7 +140,7 @@ LAYER_NORM = Exercise(
             _layer_norm(last=lambda x, weight, bias: x),
             {"en": "weight and bias are not used.", "zh": "没有用 weight 和 bias。"},
             {"en": "The last step multiplies by weight and adds bias.", "zh": "最后一步要乘 weight、加 bias。"},
-            READER,
+            NOT_MET,
         ),
     ),
 )
@@ -261,7 +259,7 @@ BLOCK = Exercise(
                 "zh": "没有残差：每个子层都把残差流替换掉了。",
             },
             {"en": "x = x + ...", "zh": "x = x + ..."},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "source normalised",
@@ -271,7 +269,7 @@ BLOCK = Exercise(
                 "en": "The encoder has normalised its result already; norm 2 belongs to the stream.",
                 "zh": "编码器的结果已经归一化过了，第 2 个归一化只用于残差流。",
             },
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "source asks",
@@ -294,14 +292,14 @@ BLOCK = Exercise(
                 "en": "Self-attention, cross-attention, feed-forward, in this order.",
                 "zh": "顺序是：自注意力、交叉注意力、前馈层。",
             },
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "cross-attention not normalised",
             _block(ask=lambda x, s, f, n: x + f[1](x, s)),
             {"en": "Cross-attention reads the stream without its norm.", "zh": "交叉注意力读残差流时没有先归一化。"},
             {"en": "Every sublayer has a norm of its own.", "zh": "每个子层都有自己的归一化。"},
-            READER,
+            NOT_MET,
         ),
     ),
 )
@@ -371,7 +369,7 @@ DEBUG = Exercise(
                 "en": "Set w_gate to zero: what should be left of the sublayer, and what does it return?",
                 "zh": "把 w_gate 设成零：子层应当剩下什么？它返回了什么？",
             },
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "activation of the product",
@@ -405,14 +403,14 @@ DEBUG = Exercise(
                 "zh": "门只过了 sigmoid（那是 2017 年的 GLU）。",
             },
             {"en": "SiLU(u) is u times sigmoid(u).", "zh": "SiLU(u) 是 u 乘 sigmoid(u)。"},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "no residual",
             _swiglu(add=lambda x, y: torch.zeros_like(x)),
             {"en": "The residual is gone.", "zh": "残差没有了。"},
             {"en": "x has to be added.", "zh": "还要加上 x。"},
-            READER,
+            NOT_MET,
         ),
     ),
 )

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..objectives import IGNORED
-from .masked_lm_models import EXPECTED, LEVEL, MASK, MEASURE, PSEUDO
-from .registry import Case, Exercise, Misconception, entry
+from .masked_lm_models import LEVEL, MASK, MEASURE, PSEUDO
+from .registry import NOT_MET, Case, Exercise, Misconception, entry
 
 # -- 1. the loss by hand ----------------------------------------------------------------------------------------------
 
@@ -68,14 +68,14 @@ HAND = Exercise(
             _hand(count=1),
             {"en": "The surprises are added up, but not divided.", "zh": "意外程度加起来了，但没有除。"},
             {"en": "The loss is the mean over the asked places.", "zh": "损失是被提问位置上的平均。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "bits",
             _hand(base=2),
             {"en": "These are bits: the logarithm to base 2.", "zh": "这是以 2 为底的对数，单位是比特。"},
             {"en": "The loss uses the natural logarithm.", "zh": "损失用自然对数。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "asked for what is read",
@@ -85,7 +85,7 @@ HAND = Exercise(
                 "zh": "位置 4 算的是读到的词元的意外程度，而不是原来那个词元的。",
             },
             {"en": "The question is always: what stood here before?", "zh": "问的永远是：这里原来是什么？"},
-            EXPECTED,
+            NOT_MET,
         ),
     ),
 )
@@ -214,7 +214,7 @@ HIDE = Exercise(
                 "zh": "80/10/10 用在了所有词元上，而不是只用在选中的词元上。",
             },
             {"en": "Every condition on fate needs `& chosen`.", "zh": "每个对 fate 的条件都要加上 `& chosen`。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "everything asked",
@@ -244,7 +244,7 @@ HIDE = Exercise(
             _rule(asked=lambda tokens, read, picked: read.where(picked, torch.tensor(IGNORED))),
             {"en": "The targets are what is read, [MASK] included.", "zh": "目标取成了读到的内容，连 [MASK] 也在内。"},
             {"en": "The right answer is what stood there before.", "zh": "正确答案是那里原来的词元。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "changed in place",
@@ -264,7 +264,7 @@ HIDE = Exercise(
                 "en": "Read the text again: which fates become another token?",
                 "zh": "再读一遍题目：哪一段 fate 要换成随机词元？",
             },
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "all chosen behind the mask",
@@ -335,7 +335,7 @@ DEBUG = Exercise(
                 "en": "First: which tensor holds what stood there before?",
                 "zh": "先看：哪个张量里是原来的词元？",
             },
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "asked for what is read",
@@ -362,14 +362,14 @@ DEBUG = Exercise(
             _loss(mean=lambda losses, chosen: losses.sum() / len(chosen)),
             {"en": "The sum is divided by the number of texts.", "zh": "总和除以了文本的个数。"},
             {"en": "How many questions were asked?", "zh": "一共问了多少个问题？"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "a sum",
             _loss(mean=lambda losses, chosen: losses.sum()),
             {"en": "The losses are added up, but not divided.", "zh": "损失加起来了，但没有除。"},
             {"en": "A mean was asked for.", "zh": "要求的是平均。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "mean of the texts' means",

@@ -12,9 +12,8 @@ from .. import course
 from ..corpora import documentation
 from ..corpora.storage import token_row
 from ..objectives import IGNORED, Masking
-from .registry import Case, Exercise, Misconception, entry
+from .registry import NOT_MET, Case, Exercise, Misconception, entry
 
-EXPECTED = "a reader of this chapter, expected by its author and not met yet"
 MASK = 1
 
 # -- 3. pseudo-perplexity ---------------------------------------------------------------------------------------------
@@ -91,7 +90,7 @@ PSEUDO = Exercise(
                 "zh": "所有词元同时盖住了，没有上下文可供猜测。",
             },
             {"en": "One hole at a time; all other tokens stay.", "zh": "一次只盖一个，其余词元都保留。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "holes stay open",
@@ -105,7 +104,7 @@ PSEUDO = Exercise(
                 "zh": "问下一个空的时候，前面的空还没有填回去。",
             },
             {"en": "Start from a fresh copy for every place.", "zh": "每个位置都从一份新的副本开始。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "mean of probabilities",
@@ -115,14 +114,14 @@ PSEUDO = Exercise(
                 "zh": "平均的是概率，而不是概率的对数。",
             },
             {"en": "exp of minus the mean of log p.", "zh": "应当是：对 log p 取平均，取负，再取指数。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "a sum",
             _pseudo(mean=lambda logs: (-logs.sum()).exp()),
             {"en": "The logarithms are added up, not averaged.", "zh": "对数是加起来的，没有取平均。"},
             {"en": "A longer text must not be worse for being long.", "zh": "文本不应当因为更长就显得更差。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "still a loss",
@@ -132,7 +131,7 @@ PSEUDO = Exercise(
                 "zh": "这是平均的意外程度，还没有取指数。",
             },
             {"en": "Perplexity = exp(mean surprise).", "zh": "困惑度 = exp(平均意外程度)。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "the first row",
@@ -142,7 +141,7 @@ PSEUDO = Exercise(
                 "zh": "所有分数都取自第一个词元被盖住的那一行。",
             },
             {"en": "Place t is asked in row t: the diagonal.", "zh": "位置 t 要在第 t 行里取，也就是对角线。"},
-            EXPECTED,
+            NOT_MET,
         ),
     ),
 )
@@ -183,14 +182,14 @@ LEVEL = Exercise(
                 "en": "Drawn from two tokens, it is the old one half of the time.",
                 "zh": "从两个词元里随机抽，有一半的可能正好抽到原来那个。",
             },
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "what is seen is right",
             _level(1.0),
             {"en": "What can be seen was taken to be right.", "zh": "把看得见的词元当成了一定正确。"},
             {"en": "Half of the visible ones are random.", "zh": "看得见的里面，有一半是随机换上的。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "masked places forgotten",
@@ -200,7 +199,7 @@ LEVEL = Exercise(
                 "zh": "最后一个数漏掉了 [MASK] 的位置。",
             },
             {"en": "Four of five questions are asked behind [MASK].", "zh": "五个问题里有四个问的是 [MASK] 的位置。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "bits",
@@ -220,7 +219,7 @@ LEVEL = Exercise(
                 "en": "Given that a token is seen, the two tenths are halves.",
                 "zh": "已知看得见的条件下，两个 10 % 各占一半。",
             },
-            EXPECTED,
+            NOT_MET,
         ),
     ),
 )
@@ -274,7 +273,7 @@ MEASURE = Exercise(
                 "zh": "没有提问的词元也算进去了：那些只要照抄就行。",
             },
             {"en": "Look only where targets != -100.", "zh": "只看 targets != -100 的位置。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "divided by all places",
@@ -287,21 +286,21 @@ MEASURE = Exercise(
                 "en": "A share of the questions: divide by how many were asked.",
                 "zh": "要的是占题目的比例：除以提问的个数。",
             },
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "percent",
             lambda: [100 * share for share in _found()["hidden"]],
             {"en": "These are percentages.", "zh": "这是百分数。"},
             {"en": "A share lies between 0 and 1.", "zh": "比例应当在 0 和 1 之间。"},
-            EXPECTED,
+            NOT_MET,
         ),
         Misconception(
             "wrong ones counted",
             lambda: [1 - share for share in _found()["hidden"]],
             {"en": "These are the shares of wrong answers.", "zh": "这是答错的比例。"},
             {"en": "== where you have !=?", "zh": "是不是把 == 写成了 !=？"},
-            EXPECTED,
+            NOT_MET,
         ),
     ),
 )

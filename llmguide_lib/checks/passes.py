@@ -11,7 +11,6 @@ from .inputs import draw
 from .registry import Case, Exercise, Misconception, entry
 
 READER = "a reader of this chapter, November 2026"
-WRITER = "the writer of this chapter, November 2026"
 
 # -- 4. measure -------------------------------------------------------------------------------------------------------
 
@@ -98,21 +97,21 @@ COST = Exercise(
             [1.0737, 4.295, 8192.0],
             {"en": "These are GB, of 10^9 bytes.", "zh": "这是以 10^9 字节为单位的 GB。"},
             {"en": "One GiB is 2^30 bytes.", "zh": "1 GiB 是 2^30 字节。"},
-            WRITER,
+            READER,
         ),
         Misconception(
             "bytes",
             [2.0**30, 2.0**32, 8192.0],
             {"en": "These are bytes, not GiB.", "zh": "这是字节数，不是 GiB。"},
             {"en": "Divide by 2^30.", "zh": "再除以 2^30。"},
-            WRITER,
+            READER,
         ),
         Misconception(
             "four bytes a number",
             [2.0, 8.0, 8192.0],
             {"en": "Four bytes are counted for each number.", "zh": "每个数按 4 字节算了。"},
             {"en": "Numbers of this model take 2 bytes each.", "zh": "这个模型的每个数占 2 字节。"},
-            WRITER,
+            READER,
         ),
         Misconception(
             "keys without values",

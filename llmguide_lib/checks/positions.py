@@ -8,10 +8,9 @@ from torch import Tensor
 
 from ..attention import causal_mask
 from .inputs import LOWEST, draw
-from .registry import Case, Exercise, Misconception
+from .registry import NOT_MET, Case, Exercise, Misconception
 
 READER = "a reader of this chapter, November 2026"
-WRITER = "the writer of this chapter, November 2026"
 FORBIDDEN = (
     "torch.nn.functional.scaled_dot_product_attention",
     "llmguide_lib.attention.attention",
@@ -103,7 +102,7 @@ GROUPS = Exercise(
                 "zh": "键由相邻的头共用，值却是轮流分配的：一个头用一组来算权重，取的却是另一组的值。",
             },
             {"en": "Keys and values are repeated in the same way.", "zh": "键和值要用同一种方式重复。"},
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "one group for all",
@@ -140,7 +139,7 @@ GROUPS = Exercise(
             _grouped(may=lambda queries, keys: torch.ones(queries, keys, dtype=torch.bool)),
             {"en": "The future is visible.", "zh": "没有遮住后面的词。"},
             {"en": "Shift the triangle, do not remove it.", "zh": "三角形要移动，而不是去掉。"},
-            WRITER,
+            NOT_MET,
         ),
     ),
 )
@@ -262,7 +261,7 @@ ROTARY = Exercise(
                 "en": "Only the first `turned` numbers have clocks; the others stay as they are.",
                 "zh": "只有前 `turned` 个数才有钟，其余的保持不变。",
             },
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "clocks of the whole head",
@@ -272,7 +271,7 @@ ROTARY = Exercise(
                 "zh": "指数除以了 d_k，应当除以要转动的数的个数。",
             },
             {"en": "The exponents are 2i / turned, from 0 to almost 1.", "zh": "指数是 2i / turned，从 0 到将近 1。"},
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "the last ones turned",
@@ -285,7 +284,7 @@ ROTARY = Exercise(
                 "en": "x[..., :turned] turns, x[..., turned:] stays.",
                 "zh": "x[..., :turned] 转动，x[..., turned:] 不动。",
             },
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "turned backwards",

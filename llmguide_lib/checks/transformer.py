@@ -2,8 +2,8 @@
 
 import math
 
-from .blocks import BLOCK, DEBUG, LAYER_NORM, READER
-from .registry import Case, Exercise, Misconception, entry
+from .blocks import BLOCK, DEBUG, LAYER_NORM
+from .registry import NOT_MET, Case, Exercise, Misconception, entry
 
 # -- 1. norms by hand -------------------------------------------------------------------------------------------------
 
@@ -33,14 +33,14 @@ NORMS = Exercise(
             [2 / 2, 4 / 6, 4 / 12],
             {"en": "You divided by the variance instead of its root.", "zh": "除以的是方差，没有开平方。"},
             {"en": "A length is measured by a root.", "zh": "衡量长度要开平方。"},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "not centred",
             [4 / math.sqrt(2), _RMS, _POST],
             {"en": "LayerNorm takes the mean off first.", "zh": "LayerNorm 要先减去平均值。"},
             {"en": "What is left of the 4 when the mean is taken off?", "zh": "4 减去平均值之后是多少？"},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "RMSNorm centred",
@@ -50,7 +50,7 @@ NORMS = Exercise(
                 "en": "RMSNorm knows no mean: only the squares of x itself.",
                 "zh": "RMSNorm 不管平均值，只看 x 自身的平方。",
             },
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "normed before adding",
@@ -121,7 +121,7 @@ COUNTS = Exercise(
                 "zh": "漏了与 50 个键比较、混合 50 个值的计算。",
             },
             {"en": "They have no parameters, and cost 2TD each.", "zh": "这两步没有参数，但各要 2TD。"},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "scores for the key heads only",
@@ -151,14 +151,14 @@ COUNTS = Exercise(
             [*_counts()[:2], _counts(kept=1)[2]],
             {"en": "You kept the keys and not the values.", "zh": "只保存了键，没有保存值。"},
             {"en": "What is mixed once the weights are known?", "zh": "有了权重以后，混合的是什么？"},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "one layer's cache",
             [*_counts()[:2], 8.0],
             {"en": "This is what one layer keeps.", "zh": "这只是一层要保存的。"},
             {"en": "Each of the three layers has keys and values of its own.", "zh": "三层各有各的键和值。"},
-            READER,
+            NOT_MET,
         ),
     ),
 )
@@ -182,21 +182,21 @@ MEASURE = Exercise(
             [1 / 3, 3.0, 0.5],
             {"en": "This is the share of attention.", "zh": "这是注意力的比例。"},
             {"en": "Names that contain feed_forward.", "zh": "看名字里含 feed_forward 的参数。"},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "backward only",
             [2 / 3, 2.0, 0.5],
             {"en": "This is the backward pass alone.", "zh": "这只是反向传播。"},
             {"en": "A training step is forward and backward.", "zh": "训练一步包括前向和反向。"},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "variance for length",
             [2 / 3, 3.0, 1.0],
             {"en": "This is the exponent of the variance.", "zh": "这是方差的指数。"},
             {"en": "A length is the root of a sum of squares.", "zh": "长度是平方和的平方根。"},
-            READER,
+            NOT_MET,
         ),
         Misconception(
             "everything counted",
@@ -206,7 +206,7 @@ MEASURE = Exercise(
                 "en": "Only what stands in the blocks: names that begin with blocks.",
                 "zh": "只看块里的参数：名字以 blocks 开头。",
             },
-            READER,
+            NOT_MET,
         ),
     ),
 )

@@ -1,6 +1,7 @@
 // The search: a dialog over the index that pagefind wrote. Opens with the button, Ctrl+K (or Cmd+K) and "/".
 
 const MOST = 8;
+const LOOKED_AT = 40; // pages: every chapter may say a word that one of them is about
 const dialog = document.getElementById("llm-search");
 const input = dialog.querySelector("input");
 const status = dialog.querySelector("[role=status]");
@@ -20,8 +21,10 @@ async function search() {
     if (found === null) return; // the reader went on typing
     // The words as they stand come first; only if nobody wrote them so, pages with all of them, in any place.
     if (words && !found.results.length) found = await (await index).search(words);
-    const pages = await Promise.all(found.results.slice(0, MOST).map((result) => result.data()));
-    list.replaceChildren(...pages.flatMap(entries));
+    const pages = await Promise.all(found.results.slice(0, LOOKED_AT).map((result) => result.data()));
+    const named = (page) => page.meta.title.toLowerCase().includes(words.toLowerCase());
+    pages.sort((one, other) => named(other) - named(one)); // stable: pages that are named so come first
+    list.replaceChildren(...pages.slice(0, MOST).flatMap(entries));
     status.textContent = words && !pages.length ? dialog.dataset.none : "";
   } catch (error) {
     status.textContent = dialog.dataset.failed;

@@ -9,10 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..attention import draw
-from ..registry import Case, Exercise, Misconception, entry
-
-WRITER = "the writer of this chapter, November 2026"
-
+from ..registry import NOT_MET, Case, Exercise, Misconception, entry
 
 # -- 1. by hand -------------------------------------------------------------------------------------------------------
 
@@ -241,14 +238,14 @@ LOSS = Exercise(
                 "en": "A text of n tokens has n - 1 targets.",
                 "zh": "n 个词元的文本，只有 n - 1 个目标。",
             },
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "sum instead of mean",
             _summed,
             {"en": "This is the sum of the surprises, not their mean.", "zh": "这是意外程度之和，不是平均。"},
             {"en": "Divide by the number of real targets.", "zh": "除以真正的目标个数。"},
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "softmax twice",
@@ -268,7 +265,7 @@ LOSS = Exercise(
                 "zh": "logits 很大时会出错：exp 溢出，或者对零取了对数。",
             },
             {"en": "log_softmax does both in one, safely.", "zh": "log_softmax 把两步合成一步，不会溢出。"},
-            WRITER,
+            NOT_MET,
         ),
     ),
 )
@@ -325,7 +322,7 @@ MEASURE = Exercise(
                 "en": "p(second | first) = number of the pair / number of pairs that begin with the first.",
                 "zh": "p(第二个 | 第一个) = 这个字符对的次数 / 以第一个字符开头的字符对的总数。",
             },
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "pairs halved",
@@ -338,7 +335,7 @@ MEASURE = Exercise(
                 "en": "By the chain rule the pair's first character costs more than the second: take its cost off.",
                 "zh": "按链式法则，字符对里第一个字符花得更多：要把它那份减掉，而不是平分。",
             },
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "26 letters",
@@ -348,7 +345,7 @@ MEASURE = Exercise(
                 "zh": "数的是字母表，不是文本里出现的字符。",
             },
             {"en": "len(set(text)): blanks and dots count too.", "zh": "len(set(text))：空格和标点也算。"},
-            WRITER,
+            NOT_MET,
         ),
     ),
 )

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ..attention import draw
-from ..registry import Case, Exercise, Misconception, entry
-from .scoring import WRITER
+from ..registry import NOT_MET, Case, Exercise, Misconception, entry
 
 # -- 3. top-p ---------------------------------------------------------------------------------------------------------
 
@@ -108,7 +107,7 @@ TOP_P = Exercise(
             _top_p(finish=_put_back),
             {"en": "The kept probabilities do not add up to one.", "zh": "留下的概率加起来不等于一。"},
             {"en": "Divide each row by its sum.", "zh": "每一行除以它的总和。"},
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "left in order",
@@ -145,7 +144,7 @@ TOP_P = Exercise(
                 "zh": "每个词元只和固定的界限比较，没有累加。",
             },
             {"en": "cumsum along the sorted row.", "zh": "沿排好序的一行做 cumsum。"},
-            WRITER,
+            NOT_MET,
         ),
     ),
 )
@@ -265,14 +264,14 @@ CACHE = Exercise(
             _cached(kept=lambda old, new: new, allowed=lambda seen, queries, keys: _allowed(0, queries, keys)),
             {"en": "Only the keys and values of the last part are there.", "zh": "缓存里只剩最后一段的键和值。"},
             {"en": "Put the new ones behind the old ones.", "zh": "新的要接在旧的后面。"},
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "new before old",
             _cached(kept=lambda old, new: torch.cat([new, old])),
             {"en": "New keys stand in front of the old ones.", "zh": "新的键放到了旧的前面。"},
             {"en": "The mask counts keys in the order of the text.", "zh": "掩码假定键按文本的先后排列。"},
-            WRITER,
+            NOT_MET,
         ),
     ),
 )
@@ -308,7 +307,7 @@ TREE = Exercise(
             [0.3, 0.55, 0.95, 3.0],
             {"en": "Only the second step's probability is given.", "zh": "只写了第二步的概率。"},
             {"en": "Times the probability of the first token.", "zh": "还要乘以第一个词元的概率。"},
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "two beams find the best",
@@ -321,7 +320,7 @@ TREE = Exercise(
                 "en": "Which beginnings are left after the first step?",
                 "zh": "第一步之后，留下的是哪几个前缀？",
             },
-            WRITER,
+            NOT_MET,
         ),
         Misconception(
             "greedy looks ahead",
