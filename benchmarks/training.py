@@ -13,8 +13,9 @@ nearest counts, with its time in the results).
 Peers have their authors' settings for a run of this kind, quoted at CONTESTANTS. litgpt is left out: it is not
 installed with the course, and its settings on a model of somebody else would not be litgpt.
 
-Each cell is written to benchmarks/results/training.json when it is finished, and what is there is not made again. What
-runs leave behind stands in runs/training (git-ignored).
+Each cell is written to benchmarks/results/training-UNITS.json when it is finished, and what is there is not made again.
+UNITS is what the machine computes bfloat16 with (amx, avx512, or none: then we compute in float32 too); who wins by how
+much depends on it. What runs leave behind stands in runs/training (git-ignored).
 """
 
 import argparse
@@ -51,7 +52,8 @@ from llmguide_lib.objectives import NextToken, Windows  # noqa: E402
 from llmguide_lib.positions import LearnedPositions  # noqa: E402
 from llmguide_lib.runs.recipes import LENGTH, RECIPES, SPECIAL_TOKENS, VOCAB_SIZE, course_tokenizer  # noqa: E402
 
-RESULTS, WORK = ROOT / "benchmarks" / "results" / "training.json", ROOT / "runs" / "training"
+UNITS = "amx" if torch.cpu._is_amx_tile_supported() else "avx512" if torch.cpu._is_avx512_bf16_supported() else "none"
+RESULTS, WORK = ROOT / "benchmarks" / "results" / f"training-{UNITS}.json", ROOT / "runs" / "training"
 RECIPE = RECIPES["gpt-course"]
 END = SPECIAL_TOKENS[0]
 TOLERANCE = 0.05
@@ -142,15 +144,24 @@ def sized(width: int, layers: int, length: int = 128) -> Callable[[], Llama]:
 
 
 SMALL, COURSE = sized(128, 4), sized(WIDTH, LAYERS)
-# The recipe was made for hours. In a minute, many small steps teach more than few large ones: how small a batch and a
+# The recipe was made for hours. In minutes, many small steps teach more than few large ones: how small a batch and a
 # model, the pilot says, on held-out documents that the comparison does not use.
+LARGE = {"make": RECIPE.model, "batch_size": 16, "length": 256}
 PILOT = {
-    "192 x 5, batches of 16 x 256": {"make": RECIPE.model, "batch_size": 16, "length": 256},
-    "192 x 5, batches of 8 x 128": {"make": COURSE, "batch_size": 8},
-    "192 x 5, batches of 4 x 128": {"make": COURSE, "batch_size": 4},
-    "128 x 4, batches of 16 x 128": {"make": SMALL, "batch_size": 16},
-    "128 x 4, batches of 8 x 128": {"make": SMALL, "batch_size": 8},
-    "128 x 4, batches of 12 x 64": {"make": sized(128, 4, 64), "batch_size": 12, "length": 64},
+    60: {
+        "192 x 5, batches of 16 x 256": LARGE,
+        "192 x 5, batches of 8 x 128": {"make": COURSE, "batch_size": 8},
+        "192 x 5, batches of 4 x 128": {"make": COURSE, "batch_size": 4},
+        "128 x 4, batches of 16 x 128": {"make": SMALL, "batch_size": 16},
+        "128 x 4, batches of 8 x 128": {"make": SMALL, "batch_size": 8},
+        "128 x 4, batches of 12 x 64": {"make": sized(128, 4, 64), "batch_size": 12, "length": 64},
+    },
+    300: {
+        "128 x 4, batches of 16 x 128": {"make": SMALL, "batch_size": 16},
+        "128 x 4, batches of 8 x 128": {"make": SMALL, "batch_size": 8},
+        "160 x 5, batches of 16 x 128": {"make": sized(160, 5), "batch_size": 16},
+        "192 x 5, batches of 8 x 128": {"make": COURSE, "batch_size": 8},
+    },
 }
 
 
@@ -227,7 +238,7 @@ ABLATIONS = {
     "embedding and head not tied": {"make": untied},
     "16 windows in a batch instead of 8": {"batch_size": 16},
     "windows of 256 tokens instead of 128": {"make": sized(128, 4, 256), "length": 256, "batch_size": 4},
-    "the model and the batches of gpt-course": PILOT["192 x 5, batches of 16 x 256"],
+    "the model and the batches of gpt-course": LARGE,
     "no warm-up": {"schedule": training.Cosine()},
     "no decay of the learning rate": {"schedule": training.Constant(warmup_steps=20)},
 }
@@ -364,7 +375,11 @@ def plan(parts: list[str], folder: Path | None) -> list[tuple[str, str, int, int
     """Part, name, seconds, seed and function of each cell, in the order in which they are made."""
     cells = []
     if "pilot" in parts:
-        cells += [("pilot", name, 60, 0, partial(ours, **changed)) for name, changed in PILOT.items()]
+        cells += [
+            ("pilot", name, seconds, 0, partial(ours, **changed))
+            for seconds, tried in PILOT.items()
+            for name, changed in tried.items()
+        ]
     for seconds in SEEDS:
         if str(seconds) in parts:
             found = contestants(folder, seconds)
@@ -422,7 +437,7 @@ def main() -> None:
         content = {
             "command": "python benchmarks/training.py --nanogpt PATH",
             "measured_on": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} thread(s), "
-            f"{'with' if torch.cpu._is_amx_tile_supported() else 'without'} bfloat16 matrix units",
+            f"units for bfloat16: {UNITS}",
             "versions": versions(),
             "figures": figures(parts["contestants"], parts["ablations"]),
             "settings": CONTESTANTS,

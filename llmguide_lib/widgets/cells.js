@@ -42,9 +42,9 @@ export function cellTable(tell, named = false) {
     tell(place[0], place[1] - named);
   };
   change(body, { click, keydown: arrows(buttons) });
-  // Puts a cell into the tab order and into sight.
+  // Puts a cell into sight, and into the tab order unless the reader has gone on to another cell in the meantime.
   const choose = (r, c) => {
-    enter(buttons, r, c + named);
+    if (!body.contains(body.getRootNode().activeElement)) enter(buttons, r, c + named);
     reveal(scroll, body.rows[r], c + 1);
   };
   return { element: node("div", {}, title, scroll), scroll, entitle, show, choose };

@@ -21,9 +21,9 @@ export function paint(canvas, weights, size) {
 // column under the pointer (or null).
 export function largeMap({ choose, point }) {
   const canvas = node("canvas");
-  const element = node("div", { class: "llm-wide llm-map", role: "group", tabindex: 0 }); // wide ones scroll by keyboard
   let shown = { svg: null, size: 0, cell: 1, margin: 0 };
   const cellAt = (event) => {
+    if (!shown.svg) return null;
     const { svg, size, cell, margin } = shown;
     const box = svg.getBoundingClientRect();
     const [s, t] = [event.clientX - box.left, event.clientY - box.top].map((value) => Math.floor((value - margin) / cell));
@@ -34,6 +34,8 @@ export function largeMap({ choose, point }) {
     pointermove: (event) => point(cellAt(event)?.s >= 0 ? cellAt(event) : null),
     pointerleave: () => point(null),
   };
+  // It listens itself, as the drawing in it is replaced under the pointer, which then leaves nothing that heard it come.
+  const element = node("div", { class: "llm-wide llm-map", role: "group", tabindex: 0, ...listen }); // scrolls by keyboard
   const show = ({ weights, pieces, asking, label }) => {
     const size = pieces.length;
     const cell = Math.max(2, Math.min(LARGEST, Math.floor(WIDEST / size)));
@@ -44,7 +46,7 @@ export function largeMap({ choose, point }) {
     const image = { href: canvas.toDataURL(), x: margin, y: margin, width: size * cell, height: size * cell };
     const row = { x: margin, y: margin + asking * cell, width: size * cell, height: cell, class: "llm-row" };
     const frame = shape("rect", { x: margin, y: margin, width: size * cell, height: size * cell, class: "llm-frame" });
-    const svg = shape("svg", { width, height: width, role: "img", "aria-label": label, ...listen });
+    const svg = shape("svg", { width, height: width, role: "img", "aria-label": label });
     svg.append(frame, shape("image", { ...image, preserveAspectRatio: "none" }), shape("rect", row), ...labels(names, { asking, cell, margin }));
     shown = { svg, size, cell, margin };
     change(element, { "aria-label": label });
