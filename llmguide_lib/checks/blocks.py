@@ -133,14 +133,14 @@ LAYER_NORM = Exercise(
             _layer_norm(root=lambda variance, eps: variance + eps),
             {"en": "It is divided by the variance, not by its root.", "zh": "除以的是方差，没有开方。"},
             {"en": "`.sqrt()` is missing.", "zh": "少了 `.sqrt()`。"},
-            "https://github.com/131250208/TPlinker-joint-extraction/issues/37",
+            "https://github.com/elith-co-jp/book-llm-from-scratch/issues/24",
         ),
         Misconception(
             "not stretched",
             _layer_norm(last=lambda x, weight, bias: x),
             {"en": "weight and bias are not used.", "zh": "没有用 weight 和 bias。"},
             {"en": "The last step multiplies by weight and adds bias.", "zh": "最后一步要乘 weight、加 bias。"},
-            NOT_MET,
+            "https://github.com/hyunwoongko/transformer/issues/6",
         ),
     ),
 )
@@ -150,15 +150,12 @@ LAYER_NORM = Exercise(
 Parts = tuple[Callable, ...]
 
 
-def _block(
-    look: Callable | None = None, ask: Callable | None = None, think: Callable | None = None, order: str = "lat"
-) -> Callable:
+def _block(look: Callable | None = None, ask: Callable | None = None, think: Callable | None = None) -> Callable:
     """A pre-norm decoder block in which one step may be replaced."""
-    steps = {"l": look or _look, "a": ask or _ask, "t": think or _think}
 
     def block(x: Tensor, source: Tensor, attend: Callable, cross: Callable, feed: Callable, norms: list) -> Tensor:
-        for letter in order:
-            x = steps[letter](x, source, (attend, cross, feed), norms)
+        for step in (look or _look, ask or _ask, think or _think):
+            x = step(x, source, (attend, cross, feed), norms)
         return x
 
     return block
@@ -176,10 +173,32 @@ def _think(x: Tensor, source: Tensor, f: Parts, norms: list) -> Tensor:
     return x + f[2](norms[2](x))
 
 
+def _added(add: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable:
+    """A block with another sum in all its steps, made of the stream, of what the sublayer reads and of its answer."""
+
+    def step(at: int) -> Callable:
+        def one(x: Tensor, source: Tensor, f: Parts, norms: list) -> Tensor:
+            y = norms[at](x)
+            return add(x, y, f[at](y, source) if at == 1 else f[at](y))
+
+        return one
+
+    return _block(*map(step, range(3)))
+
+
 def _post(x: Tensor, source: Tensor, attend: Callable, cross: Callable, feed: Callable, norms: list) -> Tensor:
     x = norms[0](x + attend(x))
     x = norms[1](x + cross(x, source))
     return norms[2](x + feed(x))
+
+
+def _asks_without_the_stream(
+    x: Tensor, source: Tensor, attend: Callable, cross: Callable, feed: Callable, norms: list
+) -> Tensor:
+    answer = attend(norms[0](x))
+    x = x + answer
+    x = x + cross(norms[1](answer), source)
+    return x + feed(norms[2](x))
 
 
 def _pieces(seed: int) -> tuple:
@@ -238,9 +257,7 @@ BLOCK = Exercise(
         ),
         Misconception(
             "residual from the normalised",
-            _block(
-                *(lambda x, s, f, n, at=at: (y := n[at](x)) + (f[at](y, s) if at == 1 else f[at](y)) for at in range(3))
-            ),
+            _added(lambda x, y, answer: y + answer),
             {
                 "en": "The sublayer's result is added to norm(x), not to x: the stream itself is normalised away.",
                 "zh": "子层的结果加到了 norm(x) 上，而不是 x 上：残差流本身被归一化掉了。",
@@ -253,13 +270,49 @@ BLOCK = Exercise(
         ),
         Misconception(
             "no residual",
-            _block(*(lambda x, s, f, n, at=at: f[at](n[at](x), s) if at == 1 else f[at](n[at](x)) for at in range(3))),
+            _added(lambda x, y, answer: answer),
             {
                 "en": "The residuals are missing: each sublayer replaces the stream.",
                 "zh": "没有残差：每个子层都把残差流替换掉了。",
             },
             {"en": "x = x + ...", "zh": "x = x + ..."},
-            NOT_MET,
+            "https://github.com/ge-xing/SegMamba/issues/5",
+        ),
+        Misconception(
+            "one residual round everything",
+            lambda x, s, attend, cross, feed, norms: x + feed(norms[2](cross(norms[1](attend(norms[0](x))), s))),
+            {
+                "en": "x is added only once, at the end: the second and third sublayer do not read the stream.",
+                "zh": "x 只在最后加了一次：第二、第三个子层读到的不是残差流。",
+            },
+            {"en": "Each of the three sublayers has an addition of its own.", "zh": "三个子层各有自己的一次相加。"},
+            "a reader of this chapter",
+        ),
+        Misconception(
+            "added to itself",
+            _added(lambda x, y, answer: answer + answer),
+            {
+                "en": "x is overwritten by the sublayer's answer before it is added: the answer is added to itself.",
+                "zh": "x 在相加之前就被子层的结果覆盖了：等于把结果和自己相加。",
+            },
+            {
+                "en": "After `x = attend(...)` the old x is gone: do both in one line, or name the answer differently.",
+                "zh": "写了 `x = attend(...)` 之后，原来的 x 就没有了。写成一行，或者给结果另起一个名字。",
+            },
+            "https://github.com/kyegomez/BitNet/issues/32",
+        ),
+        Misconception(
+            "back to the beginning",
+            lambda x, s, f0, f1, f2, n: x + f2(n[2](_ask(_look(x, s, (f0,), n), s, (f0, f1), n))),
+            {
+                "en": "The feed-forward layer's result is added to the block's input: what attention wrote is lost.",
+                "zh": "前馈层的结果加到了整个块的输入上：两次注意力写进去的内容都丢了。",
+            },
+            {
+                "en": "Each sublayer adds to the stream as the one before has left it.",
+                "zh": "每个子层都要加到前一个子层留下的残差流上。",
+            },
+            "https://github.com/strutive07/transformer-tensorflow2.0/issues/14",
         ),
         Misconception(
             "source normalised",
@@ -269,7 +322,7 @@ BLOCK = Exercise(
                 "en": "The encoder has normalised its result already; norm 2 belongs to the stream.",
                 "zh": "编码器的结果已经归一化过了，第 2 个归一化只用于残差流。",
             },
-            NOT_MET,
+            "https://github.com/lucidrains/recurrent-interface-network-pytorch/issues/17",
         ),
         Misconception(
             "source asks",
@@ -285,14 +338,17 @@ BLOCK = Exercise(
             "https://github.com/rexrex9/nlp_torchtext/pull/2",
         ),
         Misconception(
-            "source before the past",
-            _block(order="alt"),
-            {"en": "The source is asked before the block has looked back.", "zh": "还没往回看，就先问了源文本。"},
+            "asks with the answer alone",
+            _asks_without_the_stream,
             {
-                "en": "Self-attention, cross-attention, feed-forward, in this order.",
-                "zh": "顺序是：自注意力、交叉注意力、前馈层。",
+                "en": "Cross-attention asks with self-attention's answer instead of the stream that it was added to.",
+                "zh": "交叉注意力用来提问的，是自注意力的结果，而不是加上这个结果之后的残差流。",
             },
-            NOT_MET,
+            {
+                "en": "After the first addition every sublayer reads the same thing: norm(x).",
+                "zh": "第一次相加之后，每个子层读的都是 norm(x)。",
+            },
+            "https://github.com/ml-explore/mlx/pull/3382",
         ),
         Misconception(
             "cross-attention not normalised",
@@ -389,6 +445,36 @@ DEBUG = Exercise(
             "https://github.com/ml-explore/mlx-lm/pull/767",
         ),
         Misconception(
+            "activation of both",
+            _swiglu(gate=lambda a, b: F.silu(a) * F.silu(b)),
+            {"en": "SiLU is taken of both branches.", "zh": "两条支路都过了 SiLU。"},
+            {
+                "en": "In the equation SiLU's bracket closes before W_up begins.",
+                "zh": "看公式：SiLU 的括号在 W_up 之前就结束了。",
+            },
+            "a reader of this chapter",
+        ),
+        Misconception(
+            "the gate alone",
+            _swiglu(gate=lambda a, b: F.silu(a)),
+            {
+                "en": "`w_up` is not used: this is a plain layer with SiLU, without a gate.",
+                "zh": "没有用 `w_up`：这是带 SiLU 的普通前馈层，没有门控。",
+            },
+            {"en": "What does the gate let through?", "zh": "门要放行的是什么？"},
+            "https://github.com/google-research/timesfm/issues/493",
+        ),
+        Misconception(
+            "gate added",
+            _swiglu(gate=lambda a, b: F.silu(a) + b),
+            {"en": "The two branches are added, not multiplied.", "zh": "两条支路是相加的，没有相乘。"},
+            {
+                "en": "A gate that is closed, at zero, must let nothing through.",
+                "zh": "门关上的时候是零，应当什么都过不去。",
+            },
+            "https://github.com/brineylab/BALM/blob/4956204/balm/activation.py",
+        ),
+        Misconception(
             "added to the normalised",
             _swiglu(add=_to_y),
             {"en": "The result is added to norm(x), not to x.", "zh": "结果加到了 norm(x) 上，而不是 x 上。"},
@@ -403,14 +489,14 @@ DEBUG = Exercise(
                 "zh": "门只过了 sigmoid（那是 2017 年的 GLU）。",
             },
             {"en": "SiLU(u) is u times sigmoid(u).", "zh": "SiLU(u) 是 u 乘 sigmoid(u)。"},
-            NOT_MET,
+            "https://github.com/smburbach/pytorch-training/blob/b3ff0ce/balm/activation.py",
         ),
         Misconception(
             "no residual",
             _swiglu(add=lambda x, y: torch.zeros_like(x)),
             {"en": "The residual is gone.", "zh": "残差没有了。"},
             {"en": "x has to be added.", "zh": "还要加上 x。"},
-            NOT_MET,
+            "https://github.com/ge-xing/SegMamba/issues/5",
         ),
     ),
 )
