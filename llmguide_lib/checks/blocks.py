@@ -136,6 +136,16 @@ LAYER_NORM = Exercise(
             "https://github.com/elith-co-jp/book-llm-from-scratch/issues/24",
         ),
         Misconception(
+            "multiplied by the root",
+            _layer_norm(root=lambda variance, eps: (variance + eps).rsqrt()),
+            {
+                "en": "It is divided by `rsqrt`, which is one over the root already: large vectors become larger.",
+                "zh": "除以了 `rsqrt`，可它本身已经是平方根的倒数：大的向量反而更大了。",
+            },
+            {"en": "Divide by `sqrt`, or multiply by `rsqrt`.", "zh": "要么除以 `sqrt`，要么乘以 `rsqrt`。"},
+            "https://github.com/mosaicml/llm-foundry/issues/371",
+        ),
+        Misconception(
             "not stretched",
             _layer_norm(last=lambda x, weight, bias: x),
             {"en": "weight and bias are not used.", "zh": "没有用 weight 和 bias。"},

@@ -300,6 +300,19 @@ HIDE = Exercise(
             "https://github.com/gc-os-ai/pyaptamer/issues/473",
         ),
         Misconception(
+            "nothing hidden",
+            _rule(limits=(0.0, 0.0)),
+            {
+                "en": "All chosen tokens stay as they were: nothing is hidden.",
+                "zh": "选中的词元全都保持原样：什么也没有盖住。",
+            },
+            {
+                "en": "Is there any fate for which your first condition holds?",
+                "zh": "有没有哪个 fate 能让第一个条件成立？",
+            },
+            "https://github.com/codertimo/BERT-pytorch/issues/29",
+        ),
+        Misconception(
             "token 0 where nothing is asked",
             _rule(asked=lambda tokens, read, picked: torch.where(picked, tokens, 0)),
             {"en": "Where nothing is asked, the target is token 0.", "zh": "没有提问的位置，目标成了词元 0。"},

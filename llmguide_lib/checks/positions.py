@@ -315,7 +315,7 @@ ROTARY = Exercise(
                 "en": "x[..., :turned] turns, x[..., turned:] stays.",
                 "zh": "x[..., :turned] 转动，x[..., turned:] 不动。",
             },
-            NOT_MET,
+            "https://github.com/NVIDIA/Megatron-LM/issues/2733",
         ),
         Misconception(
             "turned backwards",

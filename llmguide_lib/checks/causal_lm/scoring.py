@@ -330,6 +330,19 @@ MEASURE = Exercise(
             "https://github.com/EleutherAI/lm-evaluation-harness/pull/242",
         ),
         Misconception(
+            "the second character taken off",
+            [*_entropies()[:2], _bits(Counter(zip(TEXT, TEXT[1:], strict=False))) - _bits(Counter(TEXT[1:]))],
+            {
+                "en": "This is the surprise at the first character of a pair for somebody who knows the second.",
+                "zh": "这是知道第二个字符时，对第一个字符的意外程度。",
+            },
+            {
+                "en": "Take off the surprise at what is known: the characters with which pairs begin.",
+                "zh": "要减去的是已知部分的意外程度，也就是字符对开头的那些字符。",
+            },
+            "https://github.com/cbueth/infomeasure/pull/12",
+        ),
+        Misconception(
             "whole pairs",
             [*_entropies()[:2], _bits(Counter(zip(TEXT, TEXT[1:], strict=False)))],
             {
