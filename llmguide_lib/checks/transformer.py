@@ -1,8 +1,9 @@
-"""The exercises of chapter 04: those by hand and the one to measure here, those about blocks in ``blocks``."""
+"""The exercises of chapter 04: those by hand and to measure here, the others in ``blocks`` and ``decoder_block``."""
 
 import math
 
-from .blocks import BLOCK, DEBUG, LAYER_NORM
+from .blocks import DEBUG, LAYER_NORM
+from .decoder_block import BLOCK
 from .registry import NOT_MET, Case, Exercise, Misconception, entry
 
 # -- 1. norms by hand -------------------------------------------------------------------------------------------------
