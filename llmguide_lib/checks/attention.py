@@ -249,6 +249,19 @@ IMPLEMENT = Exercise(
             "https://github.com/pytorch/pytorch/pull/131060",
         ),
         Misconception(
+            "masked scores are zero",
+            _variant(before=lambda scores, mask: scores * mask, weigh=_keep),
+            {
+                "en": "A forbidden key gets the score zero, which is a score like any other: the key keeps a weight.",
+                "zh": "不许看的键，分数变成了零，可零也只是一个普通的分数：这个键仍然分到了权重。",
+            },
+            {
+                "en": "Which score becomes the weight zero, given that e^0 = 1?",
+                "zh": "e 的 0 次方是 1。分数要变成多少，权重才是零？",
+            },
+            READER,
+        ),
+        Misconception(
             "mask ignored",
             _variant(before=_keep, weigh=_keep),
             {"en": "The mask is not used.", "zh": "没有用掩码。"},

@@ -1,4 +1,4 @@
-"""Exercises of chapter 04 in which a part of a block is written or mended: LayerNorm, a decoder block, SwiGLU."""
+"""Exercises of chapter 04 in which a part of a block is written or mended: LayerNorm and SwiGLU."""
 
 from collections.abc import Callable
 
@@ -133,173 +133,24 @@ LAYER_NORM = Exercise(
             _layer_norm(root=lambda variance, eps: variance + eps),
             {"en": "It is divided by the variance, not by its root.", "zh": "除以的是方差，没有开方。"},
             {"en": "`.sqrt()` is missing.", "zh": "少了 `.sqrt()`。"},
-            "https://github.com/131250208/TPlinker-joint-extraction/issues/37",
+            "https://github.com/elith-co-jp/book-llm-from-scratch/issues/24",
+        ),
+        Misconception(
+            "multiplied by the root",
+            _layer_norm(root=lambda variance, eps: (variance + eps).rsqrt()),
+            {
+                "en": "It is divided by `rsqrt`, which is one over the root already: large vectors become larger.",
+                "zh": "除以了 `rsqrt`，可它本身已经是平方根的倒数：大的向量反而更大了。",
+            },
+            {"en": "Divide by `sqrt`, or multiply by `rsqrt`.", "zh": "要么除以 `sqrt`，要么乘以 `rsqrt`。"},
+            "https://github.com/mosaicml/llm-foundry/issues/371",
         ),
         Misconception(
             "not stretched",
             _layer_norm(last=lambda x, weight, bias: x),
             {"en": "weight and bias are not used.", "zh": "没有用 weight 和 bias。"},
             {"en": "The last step multiplies by weight and adds bias.", "zh": "最后一步要乘 weight、加 bias。"},
-            NOT_MET,
-        ),
-    ),
-)
-
-# -- 4. implement a decoder block -------------------------------------------------------------------------------------
-
-Parts = tuple[Callable, ...]
-
-
-def _block(
-    look: Callable | None = None, ask: Callable | None = None, think: Callable | None = None, order: str = "lat"
-) -> Callable:
-    """A pre-norm decoder block in which one step may be replaced."""
-    steps = {"l": look or _look, "a": ask or _ask, "t": think or _think}
-
-    def block(x: Tensor, source: Tensor, attend: Callable, cross: Callable, feed: Callable, norms: list) -> Tensor:
-        for letter in order:
-            x = steps[letter](x, source, (attend, cross, feed), norms)
-        return x
-
-    return block
-
-
-def _look(x: Tensor, source: Tensor, f: Parts, norms: list) -> Tensor:
-    return x + f[0](norms[0](x))
-
-
-def _ask(x: Tensor, source: Tensor, f: Parts, norms: list) -> Tensor:
-    return x + f[1](norms[1](x), source)
-
-
-def _think(x: Tensor, source: Tensor, f: Parts, norms: list) -> Tensor:
-    return x + f[2](norms[2](x))
-
-
-def _post(x: Tensor, source: Tensor, attend: Callable, cross: Callable, feed: Callable, norms: list) -> Tensor:
-    x = norms[0](x + attend(x))
-    x = norms[1](x + cross(x, source))
-    return norms[2](x + feed(x))
-
-
-def _pieces(seed: int) -> tuple:
-    """Sublayers that can be told apart: causal means, a mixture of the source, a small network; three norms."""
-    mix, value, first, second = (draw(6, 6, seed=seed + place) / 3 for place in range(4))
-    gains = [1 + draw(6, seed=seed + 10 + place) / 4 for place in range(3)]
-
-    def attend(y: Tensor) -> Tensor:
-        counts = torch.arange(1, y.shape[1] + 1, dtype=y.dtype)[:, None]
-        return y.cumsum(dim=1) / counts @ value
-
-    def cross(y: Tensor, source: Tensor) -> Tensor:
-        return (y @ mix @ source.mT).softmax(dim=-1) @ source
-
-    def feed(y: Tensor) -> Tensor:
-        return (y @ first).clamp(min=0) @ second
-
-    return attend, cross, feed, [lambda y, gain=gain: F.rms_norm(y, (6,), gain) for gain in gains]
-
-
-def _texts(seed: int, positions: int = 5, sources: int = 5, scale: float = 1.0) -> tuple:
-    x, source = scale * draw(2, positions, 6, seed=seed + 20), draw(2, sources, 6, seed=seed + 21)
-    return (x, source, *_pieces(seed))
-
-
-BLOCK = Exercise(
-    name="decoder_block",
-    points=3,
-    reference=_block(),
-    cases=(
-        Case(
-            "hand",
-            {"en": "One position, one source position", "zh": "目标和源都只有一个位置时"},
-            lambda: _texts(100, 1, 1),
-        ),
-        Case(
-            "general", {"en": "Five positions, five of the source", "zh": "目标和源各五个位置时"}, lambda: _texts(200)
-        ),
-        Case("general", {"en": "A longer source", "zh": "源文本更长时"}, lambda: _texts(300, 4, 7)),
-        Case(
-            "edge",
-            {"en": "A stream that has grown large", "zh": "残差流已经变得很大时"},
-            lambda: _texts(400, scale=100.0),
-        ),
-    ),
-    misconceptions=(
-        Misconception(
-            "post-norm",
-            _post,
-            {"en": "This is post-norm: the sum is normalised.", "zh": "这是后归一化：归一化的是和。"},
-            {
-                "en": "In pre-norm only what a sublayer *reads* is normalised.",
-                "zh": "前归一化只归一化子层*读到*的东西。",
-            },
-            "https://github.com/harvardnlp/annotated-transformer/issues/13",
-        ),
-        Misconception(
-            "residual from the normalised",
-            _block(
-                *(lambda x, s, f, n, at=at: (y := n[at](x)) + (f[at](y, s) if at == 1 else f[at](y)) for at in range(3))
-            ),
-            {
-                "en": "The sublayer's result is added to norm(x), not to x: the stream itself is normalised away.",
-                "zh": "子层的结果加到了 norm(x) 上，而不是 x 上：残差流本身被归一化掉了。",
-            },
-            {
-                "en": "Keep x for the addition; only the sublayer gets norm(x).",
-                "zh": "相加时用 x，只有子层读的是 norm(x)。",
-            },
-            "https://github.com/Howuhh/faster-trajectory-transformer/issues/3",
-        ),
-        Misconception(
-            "no residual",
-            _block(*(lambda x, s, f, n, at=at: f[at](n[at](x), s) if at == 1 else f[at](n[at](x)) for at in range(3))),
-            {
-                "en": "The residuals are missing: each sublayer replaces the stream.",
-                "zh": "没有残差：每个子层都把残差流替换掉了。",
-            },
-            {"en": "x = x + ...", "zh": "x = x + ..."},
-            NOT_MET,
-        ),
-        Misconception(
-            "source normalised",
-            _block(ask=lambda x, s, f, n: x + f[1](n[1](x), n[1](s))),
-            {"en": "The source went through norm 2 as well.", "zh": "源文本也过了第 2 个归一化。"},
-            {
-                "en": "The encoder has normalised its result already; norm 2 belongs to the stream.",
-                "zh": "编码器的结果已经归一化过了，第 2 个归一化只用于残差流。",
-            },
-            NOT_MET,
-        ),
-        Misconception(
-            "source asks",
-            _block(ask=lambda x, s, f, n: x + f[1](s, n[1](x))[:, : x.shape[1]] if s.shape[1] >= x.shape[1] else x),
-            {
-                "en": "In cross-attention the source asks and the target answers.",
-                "zh": "交叉注意力里，变成了源文本提问、目标文本回答。",
-            },
-            {
-                "en": "Queries come from what is being written: the first argument.",
-                "zh": "查询来自正在写的文字，是第一个参数。",
-            },
-            "https://github.com/rexrex9/nlp_torchtext/pull/2",
-        ),
-        Misconception(
-            "source before the past",
-            _block(order="alt"),
-            {"en": "The source is asked before the block has looked back.", "zh": "还没往回看，就先问了源文本。"},
-            {
-                "en": "Self-attention, cross-attention, feed-forward, in this order.",
-                "zh": "顺序是：自注意力、交叉注意力、前馈层。",
-            },
-            NOT_MET,
-        ),
-        Misconception(
-            "cross-attention not normalised",
-            _block(ask=lambda x, s, f, n: x + f[1](x, s)),
-            {"en": "Cross-attention reads the stream without its norm.", "zh": "交叉注意力读残差流时没有先归一化。"},
-            {"en": "Every sublayer has a norm of its own.", "zh": "每个子层都有自己的归一化。"},
-            NOT_MET,
+            "https://github.com/hyunwoongko/transformer/issues/6",
         ),
     ),
 )
@@ -389,6 +240,36 @@ DEBUG = Exercise(
             "https://github.com/ml-explore/mlx-lm/pull/767",
         ),
         Misconception(
+            "activation of both",
+            _swiglu(gate=lambda a, b: F.silu(a) * F.silu(b)),
+            {"en": "SiLU is taken of both branches.", "zh": "两条支路都过了 SiLU。"},
+            {
+                "en": "In the equation SiLU's bracket closes before W_up begins.",
+                "zh": "看公式：SiLU 的括号在 W_up 之前就结束了。",
+            },
+            "a reader of this chapter",
+        ),
+        Misconception(
+            "the gate alone",
+            _swiglu(gate=lambda a, b: F.silu(a)),
+            {
+                "en": "`w_up` is not used: this is a plain layer with SiLU, without a gate.",
+                "zh": "没有用 `w_up`：这是带 SiLU 的普通前馈层，没有门控。",
+            },
+            {"en": "What does the gate let through?", "zh": "门要放行的是什么？"},
+            "https://github.com/google-research/timesfm/issues/493",
+        ),
+        Misconception(
+            "gate added",
+            _swiglu(gate=lambda a, b: F.silu(a) + b),
+            {"en": "The two branches are added, not multiplied.", "zh": "两条支路是相加的，没有相乘。"},
+            {
+                "en": "A gate that is closed, at zero, must let nothing through.",
+                "zh": "门关上的时候是零，应当什么都过不去。",
+            },
+            "https://github.com/brineylab/BALM/blob/4956204/balm/activation.py",
+        ),
+        Misconception(
             "added to the normalised",
             _swiglu(add=_to_y),
             {"en": "The result is added to norm(x), not to x.", "zh": "结果加到了 norm(x) 上，而不是 x 上。"},
@@ -403,14 +284,14 @@ DEBUG = Exercise(
                 "zh": "门只过了 sigmoid（那是 2017 年的 GLU）。",
             },
             {"en": "SiLU(u) is u times sigmoid(u).", "zh": "SiLU(u) 是 u 乘 sigmoid(u)。"},
-            NOT_MET,
+            "https://github.com/smburbach/pytorch-training/blob/b3ff0ce/balm/activation.py",
         ),
         Misconception(
             "no residual",
             _swiglu(add=lambda x, y: torch.zeros_like(x)),
             {"en": "The residual is gone.", "zh": "残差没有了。"},
             {"en": "x has to be added.", "zh": "还要加上 x。"},
-            NOT_MET,
+            "https://github.com/ge-xing/SegMamba/issues/5",
         ),
     ),
 )

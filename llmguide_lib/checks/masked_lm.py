@@ -68,14 +68,14 @@ HAND = Exercise(
             _hand(count=1),
             {"en": "The surprises are added up, but not divided.", "zh": "意外程度加起来了，但没有除。"},
             {"en": "The loss is the mean over the asked places.", "zh": "损失是被提问位置上的平均。"},
-            NOT_MET,
+            "https://github.com/vid-koci/bert-commonsense/issues/1",
         ),
         Misconception(
             "bits",
             _hand(base=2),
             {"en": "These are bits: the logarithm to base 2.", "zh": "这是以 2 为底的对数，单位是比特。"},
             {"en": "The loss uses the natural logarithm.", "zh": "损失用自然对数。"},
-            NOT_MET,
+            "https://github.com/facebookresearch/fairseq/issues/466",
         ),
         Misconception(
             "asked for what is read",
@@ -240,6 +240,32 @@ HIDE = Exercise(
             "https://github.com/huggingface/transformers/issues/20797",
         ),
         Misconception(
+            "only changed ones asked",
+            _rule(asked=lambda tokens, read, picked: tokens.where(read != tokens, torch.tensor(IGNORED))),
+            {
+                "en": "Chosen tokens that stay as they were are not asked for.",
+                "zh": "选中之后保持原样的词元没有被提问。",
+            },
+            {
+                "en": "Whether a token was chosen cannot be seen in what is read: use the condition that chose it.",
+                "zh": "从读到的内容里看不出一个词元是否被选中：要用选它时的那个条件。",
+            },
+            "a reader of this chapter",
+        ),
+        Misconception(
+            "a tenth of the rest",
+            _rule(limits=(0.8, 0.82)),
+            {
+                "en": "Only a tenth of the remaining fifth is swapped: 2 % of the chosen tokens instead of 10 %.",
+                "zh": "换成随机词元的只有剩下五分之一里的十分之一：占选中词元的 2 %，而不是 10 %。",
+            },
+            {
+                "en": "All three shares are of the chosen tokens. Between which fates does a token become another one?",
+                "zh": "三个比例说的都是选中的词元。fate 在哪两个数之间时换成随机词元？",
+            },
+            "https://github.com/huggingface/transformers/pull/17377",
+        ),
+        Misconception(
             "asked for what is read",
             _rule(asked=lambda tokens, read, picked: read.where(picked, torch.tensor(IGNORED))),
             {"en": "The targets are what is read, [MASK] included.", "zh": "目标取成了读到的内容，连 [MASK] 也在内。"},
@@ -272,6 +298,19 @@ HIDE = Exercise(
             {"en": "All chosen tokens become the mask.", "zh": "选中的词元全都换成了掩码。"},
             {"en": "What is `fate` for?", "zh": "`fate` 是做什么用的？"},
             "https://github.com/gc-os-ai/pyaptamer/issues/473",
+        ),
+        Misconception(
+            "nothing hidden",
+            _rule(limits=(0.0, 0.0)),
+            {
+                "en": "All chosen tokens stay as they were: nothing is hidden.",
+                "zh": "选中的词元全都保持原样：什么也没有盖住。",
+            },
+            {
+                "en": "Is there any fate for which your first condition holds?",
+                "zh": "有没有哪个 fate 能让第一个条件成立？",
+            },
+            "https://github.com/codertimo/BERT-pytorch/issues/29",
         ),
         Misconception(
             "token 0 where nothing is asked",
@@ -355,21 +394,21 @@ DEBUG = Exercise(
                 "zh": "平均算到了所有位置上，包括那些零：在 15 % 的比例下，算出的损失只有真实值的七分之一左右。",
             },
             {"en": "Divide by the number of chosen places.", "zh": "除以选中的位置的个数。"},
-            "https://github.com/huggingface/transformers/issues/2759",
+            "https://github.com/dhlee347/pytorchic-bert/issues/24",
         ),
         Misconception(
             "mean over texts",
             _loss(mean=lambda losses, chosen: losses.sum() / len(chosen)),
             {"en": "The sum is divided by the number of texts.", "zh": "总和除以了文本的个数。"},
             {"en": "How many questions were asked?", "zh": "一共问了多少个问题？"},
-            NOT_MET,
+            "https://github.com/PrimeIntellect-ai/prime-rl/pull/2034",
         ),
         Misconception(
             "a sum",
             _loss(mean=lambda losses, chosen: losses.sum()),
             {"en": "The losses are added up, but not divided.", "zh": "损失加起来了，但没有除。"},
             {"en": "A mean was asked for.", "zh": "要求的是平均。"},
-            NOT_MET,
+            "https://github.com/thinking-machines-lab/tinker-cookbook/issues/271",
         ),
         Misconception(
             "mean of the texts' means",

@@ -80,7 +80,7 @@ PSEUDO = Exercise(
                 "zh": "什么也没盖住：模型读得到要猜的词元。",
             },
             {"en": "Row t of the input has the mask at place t.", "zh": "输入的第 t 行，在位置 t 放掩码。"},
-            "https://github.com/huggingface/transformers/issues/37",
+            "https://github.com/ntranoslab/esm-variants/issues/12",
         ),
         Misconception(
             "all hidden at once",
@@ -114,14 +114,27 @@ PSEUDO = Exercise(
                 "zh": "平均的是概率，而不是概率的对数。",
             },
             {"en": "exp of minus the mean of log p.", "zh": "应当是：对 log p 取平均，取负，再取指数。"},
-            NOT_MET,
+            "https://github.com/JerryZhong/LDA/issues/1",
+        ),
+        Misconception(
+            "mean of perplexities",
+            _pseudo(mean=lambda logs: (-logs).exp().mean()),
+            {
+                "en": "Each place is given a perplexity of its own, and these are averaged.",
+                "zh": "先给每个位置各算一个困惑度，再对它们取平均。",
+            },
+            {
+                "en": "The mean comes first, over log p, and the exponential last.",
+                "zh": "先对 log p 取平均，最后才取指数。",
+            },
+            "https://github.com/magenta/magenta/pull/239",
         ),
         Misconception(
             "a sum",
             _pseudo(mean=lambda logs: (-logs.sum()).exp()),
             {"en": "The logarithms are added up, not averaged.", "zh": "对数是加起来的，没有取平均。"},
             {"en": "A longer text must not be worse for being long.", "zh": "文本不应当因为更长就显得更差。"},
-            NOT_MET,
+            "https://github.com/facebookresearch/XLM/issues/272",
         ),
         Misconception(
             "still a loss",
@@ -131,17 +144,17 @@ PSEUDO = Exercise(
                 "zh": "这是平均的意外程度，还没有取指数。",
             },
             {"en": "Perplexity = exp(mean surprise).", "zh": "困惑度 = exp(平均意外程度)。"},
-            NOT_MET,
+            "https://github.com/IINemo/lm-polygraph/issues/273",
         ),
         Misconception(
-            "the first row",
-            _pseudo(row=lambda scores: scores[0]),
+            "the first place",
+            _pseudo(row=lambda scores: scores[:, 0]),
             {
-                "en": "All scores are taken from the row whose first token is hidden.",
-                "zh": "所有分数都取自第一个词元被盖住的那一行。",
+                "en": "In every row the scores of the first place are read, wherever the mask stands.",
+                "zh": "不管掩码在哪里，每一行取的都是第一个位置的分数。",
             },
-            {"en": "Place t is asked in row t: the diagonal.", "zh": "位置 t 要在第 t 行里取，也就是对角线。"},
-            NOT_MET,
+            {"en": "Row t is asked at place t: the diagonal.", "zh": "第 t 行问的是位置 t，也就是对角线。"},
+            "https://github.com/keitakurita/contextual_embedding_bias_measure/issues/1",
         ),
     ),
 )
@@ -200,6 +213,19 @@ LEVEL = Exercise(
             },
             {"en": "Four of five questions are asked behind [MASK].", "zh": "五个问题里有四个问的是 [MASK] 的位置。"},
             NOT_MET,
+        ),
+        Misconception(
+            "masked places cost nothing",
+            [*_level(0.75)[:2], 0.2 * _binary_entropy(0.75)],
+            {
+                "en": "The last number is the visible places' part of the loss; places behind [MASK] have a loss too.",
+                "zh": "最后一个数只是看得见的位置对损失的贡献；[MASK] 的位置也有损失。",
+            },
+            {
+                "en": "Nothing is known behind [MASK]: how large is the surprise at one of two equal tokens?",
+                "zh": "[MASK] 的位置上什么也不知道：两个词元同样常见，猜其中一个，意外程度是多少？",
+            },
+            "a reader of this chapter",
         ),
         Misconception(
             "bits",
@@ -273,7 +299,7 @@ MEASURE = Exercise(
                 "zh": "没有提问的词元也算进去了：那些只要照抄就行。",
             },
             {"en": "Look only where targets != -100.", "zh": "只看 targets != -100 的位置。"},
-            NOT_MET,
+            "https://github.com/DaoyuanLi2816/Molecule-Generator/pull/21",
         ),
         Misconception(
             "divided by all places",
@@ -286,21 +312,21 @@ MEASURE = Exercise(
                 "en": "A share of the questions: divide by how many were asked.",
                 "zh": "要的是占题目的比例：除以提问的个数。",
             },
-            NOT_MET,
+            "https://github.com/open-mmlab/mmsegmentation/issues/1209",
         ),
         Misconception(
             "percent",
             lambda: [100 * share for share in _found()["hidden"]],
             {"en": "These are percentages.", "zh": "这是百分数。"},
             {"en": "A share lies between 0 and 1.", "zh": "比例应当在 0 和 1 之间。"},
-            NOT_MET,
+            "https://github.com/ppy/osu/issues/21843",
         ),
         Misconception(
             "wrong ones counted",
             lambda: [1 - share for share in _found()["hidden"]],
             {"en": "These are the shares of wrong answers.", "zh": "这是答错的比例。"},
             {"en": "== where you have !=?", "zh": "是不是把 == 写成了 !=？"},
-            NOT_MET,
+            "https://github.com/luispedro/milk/pull/4",
         ),
     ),
 )

@@ -139,7 +139,7 @@ GROUPS = Exercise(
             _grouped(may=lambda queries, keys: torch.ones(queries, keys, dtype=torch.bool)),
             {"en": "The future is visible.", "zh": "没有遮住后面的词。"},
             {"en": "Shift the triangle, do not remove it.", "zh": "三角形要移动，而不是去掉。"},
-            NOT_MET,
+            "https://github.com/keras-team/keras/issues/23038",
         ),
     ),
 )
@@ -148,21 +148,39 @@ GROUPS = Exercise(
 
 
 def _rotary(
-    exponents: Callable[[int], Tensor] | None = None, signs: tuple[float, float] = (-1.0, 1.0), halves: bool = False
+    exponents: Callable[[int], Tensor] | None = None,
+    signs: tuple[float, float] = (-1.0, 1.0),
+    pair: Callable[[Tensor], tuple[Tensor, ...]] | None = None,
+    join: Callable[[list[Tensor]], Tensor] | None = None,
 ) -> Callable[..., Tensor]:
-    """A rotation in which the frequencies, the signs of the two sines or the pairs may be wrong."""
+    """A rotation in which the frequencies, the signs of the two sines, the pairs or the way back may be wrong."""
 
     def rotate(x: Tensor, positions: Tensor, turned: int, theta: float | int = 10_000.0) -> Tensor:
         powers = (exponents or _exponents)(turned)
         angles = positions.double()[:, None] * float(theta) ** -powers  # (T, turned / 2)
         cos, sin = angles.cos(), angles.sin()
         first, rest = x[..., :turned], x[..., turned:]
-        a, b = first.chunk(2, dim=-1) if halves else (first[..., ::2], first[..., 1::2])
-        pair = (a * cos + signs[0] * b * sin, b * cos + signs[1] * a * sin)
-        first = torch.cat(pair, dim=-1) if halves else torch.stack(pair, dim=-1).flatten(-2)
-        return torch.cat([first, rest], dim=-1)
+        a, b = (pair or _next_to_each_other)(first)
+        turned_pair = [a * cos + signs[0] * b * sin, b * cos + signs[1] * a * sin]
+        return torch.cat([(join or _in_turns)(turned_pair), rest], dim=-1)
 
     return rotate
+
+
+def _next_to_each_other(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[..., ::2], x[..., 1::2]
+
+
+def _in_turns(pair: list[Tensor]) -> Tensor:
+    return torch.stack(pair, dim=-1).flatten(-2)
+
+
+def _halves(x: Tensor) -> tuple[Tensor, ...]:
+    return x.chunk(2, dim=-1)
+
+
+def _one_behind_the_other(pair: list[Tensor]) -> Tensor:
+    return torch.cat(pair, dim=-1)
 
 
 def _exponents(width: int) -> Tensor:
@@ -239,7 +257,7 @@ ROTARY = Exercise(
     misconceptions=(
         Misconception(
             "halves paired",
-            _rotary(halves=True),
+            _rotary(pair=_halves, join=_one_behind_the_other),
             {
                 "en": "The two halves are paired, as in the lesson; here neighbours are, 2i with 2i + 1.",
                 "zh": "配对的是前后两半，那是课文里的做法；这里是相邻的两个数一对，2i 配 2i + 1。",
@@ -249,6 +267,19 @@ ROTARY = Exercise(
                 "zh": "两种做法都有人用，但为一种训练的权重不能直接用于另一种。每隔一个数取一个。",
             },
             "https://github.com/huggingface/transformers/issues/25199",
+        ),
+        Misconception(
+            "pairs not put back",
+            _rotary(join=_one_behind_the_other),
+            {
+                "en": "The pairs are turned rightly, but the first numbers of all pairs end up before all second ones.",
+                "zh": "每一对都转对了，但放回去的时候，所有数对的第一个数排在了前面，第二个数全排在后面。",
+            },
+            {
+                "en": "They must take turns again, as in x: not `torch.cat`, but `torch.stack` and `flatten`.",
+                "zh": "要像 x 里那样一前一后交替排列：不用 `torch.cat`，而用 `torch.stack` 再 `flatten`。",
+            },
+            READER,
         ),
         Misconception(
             "everything turned",
@@ -261,7 +292,7 @@ ROTARY = Exercise(
                 "en": "Only the first `turned` numbers have clocks; the others stay as they are.",
                 "zh": "只有前 `turned` 个数才有钟，其余的保持不变。",
             },
-            NOT_MET,
+            "https://github.com/AI-Hypercomputer/maxtext/issues/4616",
         ),
         Misconception(
             "clocks of the whole head",
@@ -271,7 +302,7 @@ ROTARY = Exercise(
                 "zh": "指数除以了 d_k，应当除以要转动的数的个数。",
             },
             {"en": "The exponents are 2i / turned, from 0 to almost 1.", "zh": "指数是 2i / turned，从 0 到将近 1。"},
-            NOT_MET,
+            "https://github.com/pie-project/pie/issues/602",
         ),
         Misconception(
             "the last ones turned",
@@ -284,7 +315,7 @@ ROTARY = Exercise(
                 "en": "x[..., :turned] turns, x[..., turned:] stays.",
                 "zh": "x[..., :turned] 转动，x[..., turned:] 不动。",
             },
-            NOT_MET,
+            "https://github.com/NVIDIA/Megatron-LM/issues/2733",
         ),
         Misconception(
             "turned backwards",

@@ -1,8 +1,9 @@
-"""The exercises of chapter 04: those by hand and the one to measure here, those about blocks in ``blocks``."""
+"""The exercises of chapter 04: those by hand and to measure here, the others in ``blocks`` and ``decoder_block``."""
 
 import math
 
-from .blocks import BLOCK, DEBUG, LAYER_NORM
+from .blocks import DEBUG, LAYER_NORM
+from .decoder_block import BLOCK
 from .registry import NOT_MET, Case, Exercise, Misconception, entry
 
 # -- 1. norms by hand -------------------------------------------------------------------------------------------------
@@ -33,7 +34,7 @@ NORMS = Exercise(
             [2 / 2, 4 / 6, 4 / 12],
             {"en": "You divided by the variance instead of its root.", "zh": "除以的是方差，没有开平方。"},
             {"en": "A length is measured by a root.", "zh": "衡量长度要开平方。"},
-            NOT_MET,
+            "https://github.com/elith-co-jp/book-llm-from-scratch/issues/24",
         ),
         Misconception(
             "not centred",
@@ -50,7 +51,40 @@ NORMS = Exercise(
                 "en": "RMSNorm knows no mean: only the squares of x itself.",
                 "zh": "RMSNorm 不管平均值，只看 x 自身的平方。",
             },
-            NOT_MET,
+            "https://github.com/mit-han-lab/omniserve/issues/32",
+        ),
+        Misconception(
+            "variance for the mean square",
+            [_LAYER, 4 / math.sqrt(2), _POST],
+            {
+                "en": "For RMSNorm you divided by the standard deviation, which has the mean taken off.",
+                "zh": "算 RMSNorm 时除以的是标准差，而标准差是减去平均值之后算的。",
+            },
+            {"en": "The mean of the squares of x itself.", "zh": "要的是 x 自身平方的平均。"},
+            "https://github.com/huggingface/pytorch-image-models/issues/2380",
+        ),
+        Misconception(
+            "LayerNorm of the sum",
+            [_LAYER, _RMS, 1 / math.sqrt(3)],
+            {
+                "en": "You took the mean off the sum: that is post-norm with LayerNorm, and RMSNorm was asked for.",
+                "zh": "对和减去了平均值：这是用 LayerNorm 做后归一化，题目要的是 RMSNorm。",
+            },
+            {
+                "en": "The sum is (4, 0, 4, 4). The mean of its squares, the root, and what is left of the first 4?",
+                "zh": "和是 (4, 0, 4, 4)。先求平方的平均，再开方，第一个 4 变成多少？",
+            },
+            "a reader of this chapter",
+        ),
+        Misconception(
+            "only the answer normed",
+            [_LAYER, _RMS, 2 / math.sqrt(2)],
+            {
+                "en": "You normalised the sublayer's answer alone, without x.",
+                "zh": "只归一化了子层给出的结果，没有加上 x。",
+            },
+            {"en": "Post-norm: add first, then normalise the sum.", "zh": "后归一化：先相加，再对和做归一化。"},
+            "a reader of this chapter",
         ),
         Misconception(
             "normed before adding",
@@ -121,7 +155,7 @@ COUNTS = Exercise(
                 "zh": "漏了与 50 个键比较、混合 50 个值的计算。",
             },
             {"en": "They have no parameters, and cost 2TD each.", "zh": "这两步没有参数，但各要 2TD。"},
-            NOT_MET,
+            "https://github.com/MrYxJ/calculate-flops.pytorch/issues/48",
         ),
         Misconception(
             "scores for the key heads only",
@@ -151,14 +185,14 @@ COUNTS = Exercise(
             [*_counts()[:2], _counts(kept=1)[2]],
             {"en": "You kept the keys and not the values.", "zh": "只保存了键，没有保存值。"},
             {"en": "What is mixed once the weights are known?", "zh": "有了权重以后，混合的是什么？"},
-            NOT_MET,
+            "https://github.com/ray-project/llm-numbers/issues/25",
         ),
         Misconception(
             "one layer's cache",
             [*_counts()[:2], 8.0],
             {"en": "This is what one layer keeps.", "zh": "这只是一层要保存的。"},
             {"en": "Each of the three layers has keys and values of its own.", "zh": "三层各有各的键和值。"},
-            NOT_MET,
+            "https://github.com/mudler/vllm.cpp/issues/357",
         ),
     ),
 )
@@ -187,16 +221,22 @@ MEASURE = Exercise(
         Misconception(
             "backward only",
             [2 / 3, 2.0, 0.5],
-            {"en": "This is the backward pass alone.", "zh": "这只是反向传播。"},
-            {"en": "A training step is forward and backward.", "zh": "训练一步包括前向和反向。"},
-            NOT_MET,
+            {
+                "en": "Twice is the backward pass alone, or a step in which backward costs as much as forward.",
+                "zh": "两倍只是反向传播，或者是把反向传播当成了和前向一样多。",
+            },
+            {
+                "en": "A step is forward and backward, and backward takes two products for each matrix. For what?",
+                "zh": "训练一步包括前向和反向；反向时每个矩阵要做两次乘法。各是为了什么？",
+            },
+            "https://github.com/baidu-research/DeepBench/issues/48",
         ),
         Misconception(
             "variance for length",
             [2 / 3, 3.0, 1.0],
             {"en": "This is the exponent of the variance.", "zh": "这是方差的指数。"},
             {"en": "A length is the root of a sum of squares.", "zh": "长度是平方和的平方根。"},
-            NOT_MET,
+            "https://github.com/microsoft/AI-For-Beginners/pull/742",
         ),
         Misconception(
             "everything counted",
@@ -206,7 +246,7 @@ MEASURE = Exercise(
                 "en": "Only what stands in the blocks: names that begin with blocks.",
                 "zh": "只看块里的参数：名字以 blocks 开头。",
             },
-            NOT_MET,
+            "https://github.com/pytorch/torchtitan/pull/280",
         ),
     ),
 )

@@ -58,7 +58,7 @@ HAND = Exercise(
                 "zh": "先对概率取平均，再取了对数。",
             },
             {"en": "Logarithms first, then their mean.", "zh": "先取对数，再取平均。"},
-            "https://github.com/magenta/magenta/pull/239",
+            "https://github.com/JerryZhong/LDA/issues/1",
         ),
         Misconception(
             "sum instead of mean",
@@ -133,10 +133,15 @@ def _zeroed(logits: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
     return _summed(logits, tokens, lengths) / tokens[:, 1:].numel()
 
 
+def _bets(probabilities: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The probabilities that the real targets got."""
+    chosen = probabilities[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    return chosen[_real(tokens, lengths)[:, 1:]]
+
+
 def _overflows(logits: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
-    raised = logits[:, :-1].exp()
-    chosen = (raised / raised.sum(dim=-1, keepdim=True)).gather(-1, tokens[:, 1:, None]).squeeze(-1)
-    return -chosen[_real(tokens, lengths)[:, 1:]].log().mean()
+    raised = logits.exp()
+    return -_bets(raised / raised.sum(dim=-1, keepdim=True), tokens, lengths).log().mean()
 
 
 def _texts(lengths: Sequence[int], seed: int, scale: float = 1.0, longest: int = 6) -> tuple:
@@ -238,14 +243,14 @@ LOSS = Exercise(
                 "en": "A text of n tokens has n - 1 targets.",
                 "zh": "n 个词元的文本，只有 n - 1 个目标。",
             },
-            NOT_MET,
+            "https://github.com/Goekdeniz-Guelmez/mlx-lm-lora/issues/80",
         ),
         Misconception(
             "sum instead of mean",
             _summed,
             {"en": "This is the sum of the surprises, not their mean.", "zh": "这是意外程度之和，不是平均。"},
             {"en": "Divide by the number of real targets.", "zh": "除以真正的目标个数。"},
-            NOT_MET,
+            "https://github.com/thinking-machines-lab/tinker-cookbook/issues/271",
         ),
         Misconception(
             "softmax twice",
@@ -258,6 +263,19 @@ LOSS = Exercise(
             "https://github.com/tflearn/tflearn/pull/562",
         ),
         Misconception(
+            "log of zero",
+            lambda logits, tokens, lengths: -_bets(logits.softmax(dim=-1), tokens, lengths).log().mean(),
+            {
+                "en": "Very large logits break it: softmax rounds small probabilities to zero, and log 0 is infinite.",
+                "zh": "logits 很大时会出错：softmax 把很小的概率舍入成了零，而零的对数是无穷大。",
+            },
+            {
+                "en": "log_softmax, or cross_entropy, never computes the probability itself.",
+                "zh": "log_softmax 和 cross_entropy 不会先算出概率本身。",
+            },
+            "a reader of this chapter",
+        ),
+        Misconception(
             "exponentials overflow",
             _overflows,
             {
@@ -265,7 +283,7 @@ LOSS = Exercise(
                 "zh": "logits 很大时会出错：exp 溢出，或者对零取了对数。",
             },
             {"en": "log_softmax does both in one, safely.", "zh": "log_softmax 把两步合成一步，不会溢出。"},
-            NOT_MET,
+            "https://github.com/tracel-ai/burn/issues/315",
         ),
     ),
 )
@@ -310,6 +328,19 @@ MEASURE = Exercise(
             {"en": "These are nats.", "zh": "这是奈特。"},
             {"en": "math.log2, or divide by ln 2.", "zh": "用 math.log2，或者除以 ln 2。"},
             "https://github.com/EleutherAI/lm-evaluation-harness/pull/242",
+        ),
+        Misconception(
+            "the second character taken off",
+            [*_entropies()[:2], _bits(Counter(zip(TEXT, TEXT[1:], strict=False))) - _bits(Counter(TEXT[1:]))],
+            {
+                "en": "This is the surprise at the first character of a pair for somebody who knows the second.",
+                "zh": "这是知道第二个字符时，对第一个字符的意外程度。",
+            },
+            {
+                "en": "Take off the surprise at what is known: the characters with which pairs begin.",
+                "zh": "要减去的是已知部分的意外程度，也就是字符对开头的那些字符。",
+            },
+            "https://github.com/cbueth/infomeasure/pull/12",
         ),
         Misconception(
             "whole pairs",

@@ -107,7 +107,7 @@ TOP_P = Exercise(
             _top_p(finish=_put_back),
             {"en": "The kept probabilities do not add up to one.", "zh": "留下的概率加起来不等于一。"},
             {"en": "Divide each row by its sum.", "zh": "每一行除以它的总和。"},
-            NOT_MET,
+            "https://github.com/facebookresearch/fairseq/pull/882",
         ),
         Misconception(
             "left in order",
@@ -191,6 +191,17 @@ def _kept(old: Tensor, new: Tensor) -> Tensor:
     return torch.cat([old, new])
 
 
+def _put_in_too_late(x: Tensor, positions: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, parts: list[int]) -> Tensor:
+    keys, values, outputs, seen = x[:0] @ w_k, x[:0] @ w_v, [], 0
+    for part in x.split(parts):
+        part = part + _place(positions, seen, len(part))
+        scores = (part @ w_q) @ keys.T / math.sqrt(keys.shape[-1])
+        outputs.append(scores.softmax(dim=-1) @ values)
+        keys, values = _kept(keys, part @ w_k), _kept(values, part @ w_v)
+        seen += len(part)
+    return torch.cat(outputs)
+
+
 def _parts(parts: list[int], seed: int) -> tuple:
     """A text of as many vectors of width 4 as the parts have together, and tables for it."""
     x, positions = draw(sum(parts), 4, seed=seed), draw(8, 4, seed=seed + 1)
@@ -264,14 +275,46 @@ CACHE = Exercise(
             _cached(kept=lambda old, new: new, allowed=lambda seen, queries, keys: _allowed(0, queries, keys)),
             {"en": "Only the keys and values of the last part are there.", "zh": "缓存里只剩最后一段的键和值。"},
             {"en": "Put the new ones behind the old ones.", "zh": "新的要接在旧的后面。"},
-            NOT_MET,
+            "https://github.com/alex-hh/profam/pull/168",
         ),
         Misconception(
-            "new before old",
-            _cached(kept=lambda old, new: torch.cat([new, old])),
-            {"en": "New keys stand in front of the old ones.", "zh": "新的键放到了旧的前面。"},
-            {"en": "The mask counts keys in the order of the text.", "zh": "掩码假定键按文本的先后排列。"},
-            NOT_MET,
+            "new tokens do not see themselves",
+            _put_in_too_late,
+            {
+                "en": "New tokens look into the cache before their own keys and values have been put in.",
+                "zh": "新词元看完缓存之后，才把自己的键和值放进去。",
+            },
+            {
+                "en": "A token may see itself: first put in, then look.",
+                "zh": "词元也要看到自己：先放进缓存，再去看。",
+            },
+            "https://github.com/harvard-edge/cs249r_book/pull/1953",
+        ),
+        Misconception(
+            "a mask for the new tokens only",
+            _cached(allowed=lambda seen, queries, keys: _everything(seen, queries, queries).tril()),
+            {
+                "en": "The mask is a square of the new tokens: with more keys in the cache it fits only single tokens.",
+                "zh": "掩码是按新词元的个数做的方阵：缓存里还有别的键时，只有单个词元才凑巧对得上。",
+            },
+            {
+                "en": "A row for each new token, a column for each key; the new tokens are the last columns.",
+                "zh": "每个新词元一行，缓存里每个键一列；新词元对应最后几列。",
+            },
+            "a reader of this chapter",
+        ),
+        Misconception(
+            "a mask for all tokens",
+            _cached(allowed=lambda seen, queries, keys: _everything(seen, keys, keys).tril()),
+            {
+                "en": "The mask has a row for every key; there are only as many queries as new tokens.",
+                "zh": "掩码给每个键都留了一行，可是查询只有新词元那么多。",
+            },
+            {
+                "en": "Of the square of all tokens only the last rows are needed, those of the new ones.",
+                "zh": "在所有词元的方阵里，只需要最后几行，也就是新词元的那几行。",
+            },
+            "a reader of this chapter",
         ),
     ),
 )
