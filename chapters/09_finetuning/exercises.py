@@ -137,14 +137,14 @@ def merge(weight, adapters):
 # place, and one is missing. Mend them.
 #
 # - `model` is a pretrained map, `Tanh`, and a head; `a` and `b` are the matrices that the correction starts with;
-# - the result are the finetuned model's answers to `x`.
-# %% [markdown] lang="zh" of="c9d97832"
+# - returned are the finetuned model's answers to `x`.
+# %% [markdown] lang="zh" of="3089a6bb"
 # ## 4. 微调里的两处错误
 #
-# 同事在微调一个小模型：预训练好的线性映射要保持不变，在它旁边加一个修正；最后一个映射是新的头。要学的是修正和头。损失降得很顺利，
+# 同事在微调一个小模型：预训练好的线性映射要保持不变，在它旁边加一个修正；最后一个映射是新的输出头（head）。要学的是修正和输出头。损失降得很顺利，
 # 可是他存下来的那两个矩阵和一开始一模一样，而预训练好的线性映射却变了。代码里有**两处**错误：一行放错了地方，还缺一行。请改正。
 #
-# - `model` 依次是预训练好的线性映射、`Tanh` 和头；`a`、`b` 是修正的两个矩阵的初始值；
+# - `model` 依次是预训练好的线性映射、`Tanh` 和输出头；`a`、`b` 是修正的两个矩阵的初始值；
 # - 返回微调后的模型对 `x` 的输出。
 # %% exercise="debug" answer="finetune"
 class Corrected(nn.Module):
@@ -292,7 +292,7 @@ measured = [
 #
 # 1. 差（A 减 B）的平均值；
 # 2. 这个平均值的 95% 置信区间的半宽：$2.365 \cdot s / \sqrt 8$，其中 $s$ 是差的标准差（除以 $N - 1$），
-#    2.365 是 t 分布在自由度为 7 时的界；
+#    2.365 是自由度为 7 的 t 分布的临界值；
 # 3. 如果两列数互不相干，半宽会是多少：$2.145 \cdot \sqrt{s_A^2 / 8 + s_B^2 / 8}$，自由度为 14；
 # 4. 一个对分布不作任何假设的检验：如果两种方法一样好，每个差都有同样的机会取相反的符号。在全部 $2^8$ 种符号中，
 #    差之和的绝对值不小于实际值的，占多少？

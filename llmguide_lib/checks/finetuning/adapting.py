@@ -452,7 +452,7 @@ DEBUG = Exercise(
     cases=(
         Case(
             "frozen",
-            {"en": "A and B all zero, so that only the head can learn", "zh": "A、B 全为零、只有头能学时"},
+            {"en": "A and B all zero, so that only the head can learn", "zh": "A、B 全为零、只有输出头能学时"},
             lambda: _pretrained(1, learned=False),
         ),
         Case(
@@ -478,7 +478,7 @@ DEBUG = Exercise(
             _finetune(_freeze, early=True),
             {
                 "en": "Only the head learns: A and B never move.",
-                "zh": "只有头在学，A 和 B 一动不动。",
+                "zh": "只有输出头在学，A 和 B 一动不动。",
             },
             {
                 "en": "Are they frozen together with the map? Does the optimizer know them: when was it built?",
@@ -501,7 +501,7 @@ DEBUG = Exercise(
             _finetune(_freeze_head_too),
             {
                 "en": "The head is frozen as well, and it is new: it has never learned anything.",
-                "zh": "头也被冻结了，可它是新的，什么都还没学过。",
+                "zh": "输出头也被冻结了，可它是新的，什么都还没学过。",
             },
             {"en": "Freeze the pretrained map only.", "zh": "只冻结预训练好的线性映射。"},
             "https://github.com/huggingface/peft/pull/307",

@@ -55,8 +55,8 @@ COST = Exercise(
             "three numbers for each",
             [LORA_NUMBERS, 12 * ALL / 1e6, (4 * ALL + 12 * LORA_NUMBERS) / 1e6, FILE_MB],
             {
-                "en": "These are 12 bytes for each trained number; one of its four companions is missing.",
-                "zh": "每个要训练的参数只算了 12 字节，少算了一样。",
+                "en": "These are 12 bytes, three numbers, for each number that is trained; it takes four.",
+                "zh": "每个要训练的参数只算了 12 字节，也就是三个数；实际要四个。",
             },
             {
                 "en": "The number itself, its gradient, and two of Adam's.",
