@@ -79,7 +79,7 @@ def test_the_other_language_goes_on_with_what_was_typed_and_started(disk, tmp_pa
     assert not disk_page.get_by_text("The model is inside this file").is_visible()
     assert violations(disk_page) == []
     disk_page.get_by_role("button", name="English").click()
-    disk_page.get_by_role("button", name="Write on").wait_for()
+    disk_page.get_by_role("button", name="Continue the text").wait_for()
     assert disk_page.locator("#llm-facts").inner_text() == english and "2 layers" in english
 
 

@@ -329,8 +329,8 @@ def test_it_writes_on_until_it_is_stopped_and_the_same_seed_writes_the_same(page
     texts = []
     for _ in range(2):
         typed(page, "a")
-        page.get_by_role("button", name="Write on").click()
-        page.get_by_role("button", name="Write on").wait_for()
+        page.get_by_role("button", name="Continue the text").click()
+        page.get_by_role("button", name="Continue the text").wait_for()
         page.wait_for_function("/^\\d+ tokens added/.test(document.querySelector('.llm-note').textContent)")
         texts.append(page.locator("textarea").input_value())
     assert texts[0] == texts[1] and len(texts[0]) > 5
@@ -343,11 +343,11 @@ def test_writing_can_be_stopped_in_the_middle(page):
     begin(page)
     page.evaluate("model.set('temperature', 0.9)")
     stop = "() => [...document.querySelectorAll('button')].find((one) => one.textContent === 'Stop')?.click()"
-    page.get_by_role("button", name="Write on").click()
+    page.get_by_role("button", name="Continue the text").click()
     page.evaluate(stop)
     page.wait_for_function("/^\\d+ tokens added/.test(document.querySelector('.llm-note').textContent)")
     assert int(re.match(r"\d+", page.locator(".llm-note").inner_text())[0]) < 60
-    assert page.get_by_role("button", name="Write on").is_visible()
+    assert page.get_by_role("button", name="Continue the text").is_visible()
 
 
 @pytest.mark.parametrize(
@@ -363,22 +363,37 @@ def test_bad_text_has_a_sentence_and_good_text_helps(page, text, sentence):
     begin(page)
     type_text(page, text)
     assert sentence in complaint(page)
-    assert page.locator(".llm-chips button").count() == 0
+    assert page.locator(".llm-chips button").count() == 0 and page.locator(".llm-bars").is_hidden()
+    assert page.get_by_role("button", name="Continue the text").is_disabled()
     typed(page, "good")
     assert page.get_by_role("alert").inner_text() == ""
 
 
-def test_a_full_context_is_said_and_the_text_stays(page):
-    text = "a b " * 32
-    text = TOKENIZER.decode(TOKENIZER.encode(text)[:64])
+def test_a_full_text_is_said_and_takes_no_more(page):
+    text = TOKENIZER.decode(TOKENIZER.encode("a b " * 32)[:63])
     mount(page, next_token(text=text))
     begin(page)
-    before = page.locator(".llm-chips button").count()
-    for name in ("Add the most likely token", "Write on"):
-        page.get_by_role("button", name=name).click()
-        page.wait_for_function("document.querySelector('[role=alert]').textContent")
-        assert "Shorten it." in page.get_by_role("alert").inner_text()
-        assert page.locator("textarea").input_value() == text and page.locator(".llm-chips button").count() == before
+    page.get_by_role("button", name="Continue the text").click()
+    page.wait_for_function(
+        "/^1 tokens added. The text is full: .* at most 64 /.test(document.querySelector('.llm-note').textContent)"
+    )
+    assert page.locator(".llm-chips button").count() == 64 and page.get_by_role("alert").inner_text() == ""
+    for name in ("Add the most likely token", "Add a drawn token", "Continue the text"):
+        assert page.get_by_role("button", name=name).is_disabled()
+    assert page.locator(".llm-bars tbody button").count() == 0
+    typed(page, "good")
+    assert page.get_by_role("button", name="Continue the text").is_enabled()
+
+
+def test_bytes_without_a_token_of_their_own_are_explained(page):
+    mount(page, next_token(text="good"))
+    begin(page)
+    said = page.get_by_text("are single bytes of a character")
+    assert said.is_hidden()
+    typed(page, "\u00b7\u4e2d")
+    said.wait_for()
+    typed(page, "good")
+    assert said.is_hidden()
 
 
 def test_arrow_keys_walk_the_tokens(page):

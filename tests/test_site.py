@@ -158,7 +158,7 @@ def test_every_page_opens_without_a_fault_and_fits_the_window(html, page, lang, 
 
 @pytest.mark.parametrize(
     ("lang", "size", "theme", "start", "write"),
-    [("en", DESKTOP, "light", "Start the model", "Write on"), ("zh", PHONE, "dark", "启动模型", "接着写")],
+    [("en", DESKTOP, "light", "Start the model", "Continue the text"), ("zh", PHONE, "dark", "启动模型", "接着写")],
 )
 def test_in_the_first_screen_the_reader_types_and_the_model_answers(page, lang, size, theme, start, write):
     page.set_viewport_size(size)

@@ -12,10 +12,14 @@ const TEXTS = {
   text: { en: "Text", zh: "文本" },
   width: { en: "Beams kept", zh: "束宽" },
   length: { en: "Tokens to add", zh: "续写词元数" },
-  penalty: { en: "Exponent of the length", zh: "长度惩罚的指数" },
+  penalty: { en: "Length penalty (exponent)", zh: "长度惩罚的指数" },
+  scored: {
+    en: "Score = sum / length to the power of the exponent. 0 compares sums, which favours short texts; 1 compares means.",
+    zh: "分数 = 和 ÷ 长度的指数次方。指数为 0 时直接比较和，短文本占便宜；为 1 时比较平均值。",
+  },
   ends: { en: "A text ends with", zh: "文本以什么结束" },
   never: { en: "nothing: all are as long", zh: "不提前结束，长度都一样" },
-  stop: { en: "Stop", zh: "停" },
+  stop: { en: "Stop", zh: "停止" },
   tree: {
     en: "The tree: a column for each added token, the most probable continuation on top. Choose a box to see its arithmetic.",
     zh: "搜索树：每列一个新词元，最可能的续写排在最上面。点一个方框，看它是怎么算出来的。",
@@ -172,7 +176,7 @@ function makeParts(model, say, { engine, choose, type, stop }) {
   const legend = node("p", { class: "llm-note" }, say("legend"));
   const note = node("p", { class: "llm-note" }, say("tree"));
   parts.shown = node("div", {}, note, parts.tree.element, parts.chosen, legend, wide(say("found"), parts.found));
-  parts.element = node("div", {}, text, controls, parts.note, parts.shown);
+  parts.element = node("div", {}, text, controls, node("p", { class: "llm-note" }, say("scored")), parts.note, parts.shown);
   return parts;
 }
 
@@ -191,7 +195,7 @@ function drawTree(state, { model, say, engine, parts }) {
 function comparison(say, best, greedy) {
   if (String(best.ids) === String(greedy.ids)) return say("equal");
   const times = Math.exp(Math.abs(best.sum - greedy.sum));
-  return say(best.sum >= greedy.sum ? "better" : "worse", times >= 100 ? times.toExponential(1) : times.toFixed(2));
+  return say(best.sum >= greedy.sum ? "better" : "worse", times >= 100 ? Number(times.toPrecision(2)).toLocaleString("en") : times.toFixed(2));
 }
 
 // The chosen candidate's arithmetic: its log probabilities, their sum, its score, and why it was kept or not.

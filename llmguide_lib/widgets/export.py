@@ -99,6 +99,7 @@ def all_explorers(model: nn.Module, tokenizer: BPETokenizer) -> list[ModelExplor
     """
     offered = vars(importlib.import_module(__package__)).values()
     kinds = [kind for kind in offered if isinstance(kind, type) and issubclass(kind, ModelExplorer)]
+    kinds.sort(key=lambda kind: not kind.first)  # what is understood at once stands on top
     taken = [kind for kind in kinds if kind is not ModelExplorer and isinstance(model, kind.families)]
     if not taken:
         known = sorted({family.__name__ for kind in kinds for family in kind.families})

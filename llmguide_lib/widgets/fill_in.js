@@ -42,7 +42,7 @@ const TEXTS = {
   back: { en: "Show “{0}” again", zh: "露出“{0}”" },
   fill: { en: "Fill all, the surest first", zh: "全部填上（最有把握的先填）" },
   each: { en: "Hide every token in turn", zh: "逐个遮住每个词元" },
-  stop: { en: "Stop", zh: "停" },
+  stop: { en: "Stop", zh: "停止" },
   guessed: {
     en: "{0} of {1} tokens are the model's first choice when hidden alone; the hidden token gets {2} (geometric mean). Below each token: its probability.",
     zh: "单独遮住时，{1} 个词元中有 {0} 个是模型的第一选择；被遮住的词元的概率，几何平均为 {2}。每个词元下面是它的概率。",

@@ -65,7 +65,7 @@ const TEXTS = {
   toggle: { en: "all of {0}: {1}", zh: "整个{0}：{1}" },
   reset: { en: "Switch all on", zh: "全部打开" },
   measure: { en: "Measure every part", zh: "逐个测量" },
-  stop: { en: "Stop", zh: "停" },
+  stop: { en: "Stop", zh: "停止" },
   measured_after: {
     en: "In each cell: by how many nats the log probability of “{0}” after “{1}” in the model's answer changes when only this part is off. Blue parts speak for the token, orange ones against it; full colour means 1 nat or more.",
     zh: "每个格子：只关掉这一部分时，在模型的答案里，“{1}”之后“{0}”的对数概率变化多少奈特。蓝色的部分支持这个词元，橙色的反对；颜色最深表示 1 奈特以上。",

@@ -15,6 +15,10 @@ const FRAME = {
   },
   loading: { en: "Loading: {0}%", zh: "正在加载：{0}%" },
   still: { en: "A stored result; start the model to type your own text.", zh: "这是保存的结果。启动模型后可以输入自己的文本。" },
+  rounded: {
+    en: "Computed in this page, with weights rounded to eight bits: probabilities differ a little from the stored result.",
+    zh: "由本页面计算，权重舍入到 8 位，因此概率与保存的结果略有出入。",
+  },
   broken: { en: "Something went wrong: {0}. Start again.", zh: "出错了：{0}。请重新启动。" },
 };
 const PATIENCE_MS = 4000;
@@ -38,6 +42,7 @@ function render(model, el, { texts, build, still, weights }) {
     status: node("p", { class: "llm-status", role: "status" }),
     error: node("p", { class: "llm-error", role: "alert" }),
     start: node("div", { class: "llm-start" }),
+    rounded: node("p", { class: "llm-status" }),
   };
   const explain = (error) => {
     parts.error.textContent = !error ? "" : sentence(error, lang) ?? say("broken", error.message);
@@ -52,6 +57,7 @@ function render(model, el, { texts, build, still, weights }) {
     if (stop) life.signal.addEventListener("abort", stop);
     parts.body.replaceChildren(element);
     parts.start.replaceChildren();
+    if (weights) parts.rounded.textContent = say("rounded");
     parts.body.querySelector("textarea, input, button")?.focus({ preventScroll: true });
   };
   const offer = () => {
@@ -68,9 +74,14 @@ function render(model, el, { texts, build, still, weights }) {
   parts.body.append(still(model, say));
   if (canOpen(model)) offer();
   else parts.status.textContent = sentence({ key: "elsewhere", values: [] }, lang);
-  const { start, status, error, body } = parts;
-  const label = { class: "llm-explorer", role: "group", "aria-label": say("title") }; // a page may have two of a kind
-  el.replaceChildren(node("div", label, start, status, error, body));
+  const { start, status, error, body, rounded } = parts;
+  const frame = {
+    class: "llm-explorer",
+    role: "group",
+    "aria-label": say("title"), // a page may have two of a kind
+    "data-lm-suppress-shortcuts": "true", // JupyterLab's Shift+Enter would run the cell again and begin anew
+  };
+  el.replaceChildren(node("div", frame, start, status, error, body, rounded));
   return () => life.abort();
 }
 
