@@ -59,6 +59,8 @@ def _pretrained(seed: int, learned: bool = True, frozen: bool = False) -> tuple:
     with torch.no_grad():
         for place, parameter in enumerate(model.parameters()):
             parameter.copy_(draw(*parameter.shape, seed=seed + place) / 2)
+    # The first optimizer loads modules, which on a busy machine takes seconds; here it is not in the answer's time.
+    torch.optim.SGD(model.parameters(), lr=0.0).step()
     model[0].requires_grad_(not frozen)
     a, b = learned * draw(2, 4, seed=seed + 10), torch.zeros(5, 2, dtype=torch.float64)
     return model, a, b, draw(8, 4, seed=seed + 11), draw(8, 3, seed=seed + 12), 6
