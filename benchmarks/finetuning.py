@@ -43,15 +43,15 @@ RESULTS = ROOT / "llmguide_lib" / "data" / "runs" / "finetuning.json"
 CELLS = ("imports", "task", "classifier", "linear", "methods", "finetune")
 TRIALS, SEEDS, LABELS, TUNED_AT = (100, 101), (0, 1, 2, 3, 4), (50, 200, 1000), 200
 RATES = {
-    "from scratch": (3e-4, 1e-3, 3e-3),
-    "head only": (1e-2, 3e-2, 1e-1),
-    "last layers": (3e-4, 1e-3, 3e-3),
+    "from scratch": (3e-4, 1e-3, 3e-3, 1e-2),
+    "head only": (1e-2, 3e-2, 1e-1, 3e-1),
+    "last layers": (3e-4, 1e-3, 3e-3, 1e-2),
     "full": (3e-4, 1e-3, 3e-3),
-    "LoRA 1": (1e-3, 3e-3, 1e-2),
-    "LoRA 4": (1e-3, 3e-3, 1e-2),
+    "LoRA 1": (1e-3, 3e-3, 1e-2, 3e-2),
+    "LoRA 4": (1e-3, 3e-3, 1e-2, 3e-2),
     "LoRA 16": (1e-3, 3e-3, 1e-2),
-    "bottleneck": (1e-3, 3e-3, 1e-2),
-    "prompt": (3e-3, 1e-2, 3e-2),
+    "bottleneck": (1e-3, 3e-3, 1e-2, 3e-2),
+    "prompt": (3e-3, 1e-2, 3e-2, 1e-1),
 }
 SECOND = ("from scratch", "full", "LoRA 4")  # the methods of the second task
 SENSITIVITY = {"full": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), "LoRA 4": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}
@@ -126,7 +126,7 @@ class Record:
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
             "corpus": report.corpus_hash(),
         }
-        for part in ("trials", "chosen", "cells"):
+        for part in ("trials", "chosen", "cells", "tests"):
             self.content.setdefault(part, {})
 
     def once(self, part: str, name: str, seed: int, run: Callable[..., dict], *arguments: object) -> dict:
@@ -169,7 +169,8 @@ def trial(task: str, method: str, reader: nn.Module, rate: float, seed: int) -> 
 def result(task: str, method: str, reader: nn.Module, number: int, rate: float, seed: int) -> dict:
     """A cell of the table, for one draw."""
     model, seconds = trained(task, method, reader, number, rate, seed)
-    return scored(names()["hits"](model, texts(task, "test")), seconds=seconds) | kept(task, method, number, model)
+    more = kept(task, method, number, model)
+    return scored(names()["hits"](model, texts(task, "test")), rate=rate, seconds=seconds, **more)
 
 
 def kept(task: str, method: str, number: int, model: nn.Module) -> dict:
@@ -212,6 +213,7 @@ def by_rate(record: Record, task: str, reader: nn.Module, methods: tuple[str, ..
 
 def linear(record: Record, task: str) -> None:
     """Frozen features and TF-IDF, each with a logistic regression."""
+    record.content["tests"][task] = len(examples(task, "test"))
     strengths = {f"{kind} {strength:g}": (kind, strength) for kind, strength in product(NGRAMS, STRENGTHS)}
     kinds = {"frozen features": (frozen, {f"{one:g}": one for one in PENALTIES}), "TF-IDF": (tfidf, strengths)}
     for number, (kind, (run, options)) in product(LABELS, kinds.items()):
@@ -374,6 +376,7 @@ def main() -> None:
     for method, seed in product(SPECIAL_RATES, SPECIAL_SEEDS):
         record.once("cells", f"decoder reads {SPECIAL}, {method}", seed, specialised, method)
     steadiness(record, pretrained)
+    report.write(RESULTS, record.content)
 
 
 if __name__ == "__main__":
