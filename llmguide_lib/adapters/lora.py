@@ -75,9 +75,19 @@ class LoRA(Wrapped):
         return matrix(self.base) + self.correction()
 
     def merge(self) -> None:
-        """Puts the correction into the weight, and keeps a copy of the weight as it was."""
+        """Puts the correction into the weight, and keeps a copy of the weight as it was.
+
+        Raises:
+            ValueError: the map is kept in four bits.
+        """
+        self._check_base()
         self._plain, corrected = matrix(self.base).detach().clone(), self.weight().detach()
         matrix(self.base).data.copy_(corrected)
+
+    def _check_base(self) -> None:
+        """Refuses a map whose weight is computed, not kept: what is put into it would be lost."""
+        if not isinstance(self.base.weight, nn.Parameter):
+            raise ValueError(f"base is a {type(self.base).__name__}, too coarse for a correction: dequantize it first")
 
     def unmerge(self) -> None:
         """Takes the weight back as it was, to the last bit."""
@@ -138,9 +148,12 @@ def merge_lora(model: nn.Module) -> None:
     """Puts all corrections into the weights: the same model, without the cost of the thin matrices.
 
     Raises:
-        ValueError: the model has none, or they are merged already.
+        ValueError: the model has none, they are merged already, or a map is kept in four bits (``dequantize`` first).
     """
-    for lora in _all(model, merged=False):
+    found = list(_all(model, merged=False))
+    for lora in found:
+        lora._check_base()
+    for lora in found:
         lora.merge()
 
 

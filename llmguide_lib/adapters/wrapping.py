@@ -27,7 +27,7 @@ def matrix(base: nn.Module) -> Tensor:
     return base.weight if isinstance(base, nn.Linear) else base.weight.T
 
 
-def wrap(model: nn.Module, targets: Sequence[str], around: Callable[[nn.Module], Wrapped]) -> None:
+def wrap(model: nn.Module, targets: Sequence[str], around: Callable[[nn.Module], nn.Module]) -> None:
     """Replaces each map that ``targets`` name by what ``around`` makes of it; all or, where one is wrong, none.
 
     Args:
@@ -37,12 +37,12 @@ def wrap(model: nn.Module, targets: Sequence[str], around: Callable[[nn.Module],
     """
     if isinstance(targets, str):
         raise ValueError(f"targets ({targets!r}) must be a list of names, not one text")
-    made = {name: around(base) for name, base in _found(model, targets).items()}
+    found = _found(model, targets)
+    made = {name: around(base).to(base.weight).train(base.training) for name, base in found.items()}
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    for name, wrapped in made.items():
-        _put(model, name, wrapped.to(wrapped.base.weight))
-        wrapped.train(wrapped.base.training)
+    for name, module in made.items():
+        put(model, name, module)
 
 
 def unwrap(model: nn.Module, kind: type[Wrapped]) -> None:
@@ -52,13 +52,13 @@ def unwrap(model: nn.Module, kind: type[Wrapped]) -> None:
         ValueError: the model has none.
     """
     for name, wrapped in list(wrappers(model, kind)):
-        _put(model, name, wrapped.base)
+        put(model, name, wrapped.base)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 
 
-def wrappers(model: nn.Module, kind: type[Wrapped]) -> Iterator[tuple[str, Wrapped]]:
-    """The wrappers of a kind with their names.
+def wrappers(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """The parts of a kind that were put into a model, with their names.
 
     Raises:
         ValueError: the model has none.
@@ -92,6 +92,7 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+def put(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts a module where the model has another one."""
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, module)

@@ -91,7 +91,7 @@ def to_hf(model: nn.Module) -> "PreTrainedModel":
     """Hugging Face's model with the weights of ours; ``save_pretrained`` and everything else of theirs works on it.
 
     Raises:
-        ValueError: the model belongs to no family that Hugging Face has.
+        ValueError: the model belongs to no family that Hugging Face has, has adapters, or maps in four bits.
     """
     import transformers
 
@@ -106,7 +106,9 @@ def to_hf(model: nn.Module) -> "PreTrainedModel":
         parameter.data = parameter.data.to(next(model.parameters()).dtype)
     written = family.table.write(model.state_dict(), model.config.num_layers)
     missing, left_over = theirs.load_state_dict(written, strict=False)
-    assert not left_over and all(name.endswith(family.table.ignored) for name in missing), (left_over, missing)
+    assert not left_over, left_over
+    if lacking := [name for name in missing if not name.endswith(family.table.ignored)]:
+        raise ValueError(f"model lacks {lacking[0]}: merge and remove adapters, dequantize what is in four bits")
     return theirs.eval()
 
 
