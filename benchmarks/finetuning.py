@@ -9,6 +9,8 @@ part with draws of labels of their own, then used with five other draws, the sam
 Each result goes to llmguide_lib/data/runs/finetuning.json as soon as it is there; chapter 09 reads them.
 """
 
+import ast
+import hashlib
 import json
 import platform
 import sys
@@ -68,16 +70,25 @@ SPECIAL, SPECIAL_STEPS, SPECIAL_ROWS, SPECIAL_LENGTH, SPECIAL_SEEDS = "sympy", 6
 SPECIAL_RATES = {"full": 3e-4, "LoRA 4": 3e-3}
 
 
-def lesson() -> dict:
+def cells() -> dict[str, str]:
+    """The code of the lesson's cells, by name."""
+    found = {item.id: item.cell.text for item in read_source(LESSON).items if item.id in CELLS}
+    return {name: found[name] for name in CELLS}
+
+
+def cells_hash() -> str:
+    """Hash of what the cells do: comments and line breaks do not count, nor what is imported for other cells."""
+    work = [ast.dump(ast.parse(code)) for name, code in cells().items() if name != "imports"]
+    return hashlib.sha256("".join(work).encode()).hexdigest()[:16]
+
+
+@cache
+def names() -> dict:
     """The names that the lesson's cells define."""
-    cells = {item.id: item.cell.text for item in read_source(LESSON).items if item.id in CELLS}
-    names: dict = {}
-    for name in CELLS:
-        exec(compile(cells[name], f"{LESSON.name}:{name}", "exec"), names)
-    return names
-
-
-names = cache(lesson)
+    found: dict = {}
+    for name, code in cells().items():
+        exec(compile(code, f"{LESSON.name}:{name}", "exec"), found)
+    return found
 
 
 @cache
@@ -114,11 +125,13 @@ def scored(hits: Tensor, **more: float) -> dict:
 
 
 class Record:
-    """What is measured so far; every new value is written at once."""
+    """What is measured so far, unless the lesson's cells have changed since; every new value is written at once."""
 
     def __init__(self) -> None:
-        self.content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        self.content = kept if kept.get("lesson") == cells_hash() else {}
         self.content |= {
+            "lesson": cells_hash(),
             "command": "python benchmarks/finetuning.py",
             "what": "share of right answers on the test part by task, method, labels and draw (hits: one bit for each "
             "test text); seconds are CPU seconds of training on one thread",
