@@ -208,7 +208,14 @@ def masked_texts() -> list:
     return [masking(0.15)(windows, torch.Generator().manual_seed(0))]
 
 
-def by_rate(record: Record, task: str, reader: nn.Module, methods: tuple[str, ...], prefix: str = "") -> None:
+def by_rate(
+    record: Record,
+    task: str,
+    reader: nn.Module,
+    methods: tuple[str, ...],
+    labels: tuple[int, ...] = LABELS,
+    prefix: str = "",
+) -> None:
     """The part of the table that gradients make, one draw after the other."""
     best = {
         method: record.choose(
@@ -219,7 +226,7 @@ def by_rate(record: Record, task: str, reader: nn.Module, methods: tuple[str, ..
         )
         for method in methods
     }
-    for seed, method, number in product(SEEDS, methods, LABELS):
+    for seed, method, number in product(SEEDS, methods, labels):
         name = f"{prefix}{task}, {method}, {number}"
         record.once("cells", name, seed, result, task, method, reader, number, best[method])
 
@@ -380,12 +387,14 @@ def main() -> None:
     rate = float(record.content["chosen"]["which_library, full"])
     for seed in SEEDS[:3]:
         record.once("cells", "which_library, full and hidden tokens, 1000", seed, mixed, rate)
+        slower = ("which_library", "full", pretrained, 1000, 0.3 * rate)
+        record.once("cells", "which_library, full at 0.3 of its rate, 1000", seed, result, *slower)
     linear(record, "kind_of_object")
     by_rate(record, "kind_of_object", pretrained, SECOND)
     record.once("cells", "decoder, which_library, zero-shot", 0, in_context, 0)
     for seed in SEEDS:
         record.once("cells", "decoder, which_library, few-shot", seed, in_context, 1)
-    by_rate(record, "which_library", decoder, ("full",), "decoder, ")
+    by_rate(record, "which_library", decoder, ("full",), LABELS[:2], "decoder, ")
     for method, seed in product(SPECIAL_RATES, SPECIAL_SEEDS):
         record.once("cells", f"decoder reads {SPECIAL}, {method}", seed, specialised, method)
     steadiness(record, pretrained)
