@@ -57,6 +57,7 @@ RATES = {
 }
 SECOND = ("from scratch", "full", "LoRA 4")  # the methods of the second task
 SENSITIVITY = {"full": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), "LoRA 4": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}
+LONGER, LONGER_RATE = 3, 1e-3  # times the steps, and the rate, of another try from scratch
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 STRENGTHS = (1.0, 10.0, 100.0)
 NGRAMS = {
@@ -184,6 +185,15 @@ def result(task: str, method: str, reader: nn.Module, number: int, rate: float, 
     model, seconds = trained(task, method, reader, number, rate, seed)
     more = kept(task, method, number, model)
     return scored(names()["hits"](model, texts(task, "test")), rate=rate, seconds=seconds, **more)
+
+
+def longer(reader: nn.Module, seed: int) -> dict:
+    """Training from scratch with a lower rate and more steps, in case equal steps are too few for it."""
+    names()["STEPS"][1000] *= LONGER
+    try:
+        return result("which_library", "from scratch", reader, 1000, LONGER_RATE, seed)
+    finally:
+        names()["STEPS"][1000] //= LONGER
 
 
 def kept(task: str, method: str, number: int, model: nn.Module) -> dict:
@@ -389,15 +399,17 @@ def main() -> None:
         record.once("cells", "which_library, full and hidden tokens, 1000", seed, mixed, rate)
         slower = ("which_library", "full", pretrained, 1000, 0.3 * rate)
         record.once("cells", "which_library, full at 0.3 of its rate, 1000", seed, result, *slower)
-    linear(record, "kind_of_object")
-    by_rate(record, "kind_of_object", pretrained, SECOND)
     record.once("cells", "decoder, which_library, zero-shot", 0, in_context, 0)
     for seed in SEEDS:
         record.once("cells", "decoder, which_library, few-shot", seed, in_context, 1)
     by_rate(record, "which_library", decoder, ("full",), LABELS[:2], "decoder, ")
+    linear(record, "kind_of_object")
+    by_rate(record, "kind_of_object", pretrained, SECOND)
     for method, seed in product(SPECIAL_RATES, SPECIAL_SEEDS):
         record.once("cells", f"decoder reads {SPECIAL}, {method}", seed, specialised, method)
     steadiness(record, pretrained)
+    for seed in SEEDS:
+        record.once("cells", "which_library, from scratch for longer, 1000", seed, longer, pretrained)
     report.write(RESULTS, record.content)
 
 
