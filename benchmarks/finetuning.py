@@ -64,7 +64,7 @@ NGRAMS = {
     "words": lambda: TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
     "characters": lambda: TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
 }
-SHOWN, SHOT_LENGTH = 140, 20  # texts asked in context; tokens of each of the seven that are shown first
+SHOWN, SHOT_LENGTH = 140, 20  # texts asked after seven others; tokens of each of those
 KNOWN_AS = {"stdlib": "Python", "numpy": "NumPy", "torch": "PyTorch", "matplotlib": "Matplotlib", "sympy": "SymPy",
             "networkx": "NetworkX", "fonttools": "fontTools"}  # fmt: skip
 SPECIAL, SPECIAL_STEPS, SPECIAL_ROWS, SPECIAL_LENGTH, SPECIAL_SEEDS = "sympy", 60, 8, 128, (0, 1, 2)
@@ -343,11 +343,12 @@ def in_context(shots: int, seed: int) -> dict:
     before = [token for example in shown for token in [
         *encode(example.text)[:SHOT_LENGTH], *encode(f"\nLibrary: {KNOWN_AS[example.label]}\n\n")]]  # fmt: skip
     answers = torch.tensor([encode(f" {KNOWN_AS[label]}")[0] for label in classes("which_library")])  # all differ
-    for example in examples("which_library", "test")[:SHOWN]:
+    asked = SHOWN if shots else len(examples("which_library", "test"))  # examples in front make it slow
+    for example in examples("which_library", "test")[:asked]:
         prompt = [*before, *encode(example.text)[: names()["LENGTH"]], *encode("\nLibrary:")]
         with torch.no_grad():
             found.append(model(torch.tensor([prompt]))[0, -1].log_softmax(dim=-1)[answers])
-    scores, targets = torch.stack(found), texts("which_library", "test").targets[:SHOWN]
+    scores, targets = torch.stack(found), texts("which_library", "test").targets[:asked]
     calibrated = scores - scores.mean(dim=0)
     after = scored(calibrated.argmax(dim=-1) == targets)
     return scored(scores.argmax(dim=-1) == targets) | {f"calibrated_{name}": value for name, value in after.items()}
