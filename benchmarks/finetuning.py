@@ -243,7 +243,8 @@ def by_rate(
 
 def linear(record: Record, task: str) -> None:
     """Frozen features and TF-IDF, each with a logistic regression."""
-    record.content["tests"][task] = len(examples(task, "test"))
+    if task not in record.content["tests"]:
+        record.content["tests"][task] = len(examples(task, "test"))
     strengths = {f"{kind} {strength:g}": (kind, strength) for kind, strength in product(NGRAMS, STRENGTHS)}
     kinds = {"frozen features": (frozen, {f"{one:g}": one for one in PENALTIES}), "TF-IDF": (tfidf, strengths)}
     for number, (kind, (run, options)) in product(LABELS, kinds.items()):
