@@ -139,7 +139,7 @@ def test_the_shipped_model_is_the_one_that_its_record_measured(name):
     if name == "gpt":
         found, noted = bits_per_byte(model, some, tokenizer.encode, 0), record["measured"]["test_bits_per_byte"]
     else:
-        found = masked_accuracy(model, report._masked_documents(tokenizer, some))
+        found = masked_accuracy(model, report.masked_documents(tokenizer, some))
         noted = record["measured"]["test_masked_accuracy"]
     assert found == pytest.approx(noted, rel=0.2)
 

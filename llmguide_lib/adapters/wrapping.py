@@ -35,9 +35,7 @@ def wrap(model: nn.Module, targets: Sequence[str], around: Callable[[nn.Module],
     Raises:
         ValueError: a target names nothing or no linear map, a map is wrapped already or shares its weight.
     """
-    if isinstance(targets, str):
-        raise ValueError(f"targets ({targets!r}) must be a list of names, not one text")
-    found = _found(model, targets)
+    found = find(model, targets)
     made = {name: around(base).to(base.weight).train(base.training) for name, base in found.items()}
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -69,7 +67,14 @@ def wrappers(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.
     yield from found
 
 
-def _found(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:
+def find(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:
+    """The linear maps that ``targets`` name, as in ``wrap``.
+
+    Raises:
+        ValueError: a target names nothing or no linear map, a map is wrapped already or shares its weight.
+    """
+    if isinstance(targets, str):
+        raise ValueError(f"targets ({targets!r}) must be a list of names, not one text")
     modules, found = dict(model.named_modules()), {}
     owners = [id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)]
     for target in targets:

@@ -85,7 +85,7 @@ def _memorised(model: nn.Module, tokenizer: BPETokenizer, end: int, texts: list[
 
 
 def _measure_encoder(model: nn.Module, tokenizer: BPETokenizer, texts: Texts) -> dict:
-    batches = {split: _masked_documents(tokenizer, texts[split]) for split in ("validation", "test")}
+    batches = {split: masked_documents(tokenizer, texts[split]) for split in ("validation", "test")}
     train = [tokenizer.encode(text) for text in texts["train"]]
     counts = Counter(token for ids in train for token in ids)
     pairs = Counter(pair for ids in train for pair in pairwise(ids))
@@ -112,7 +112,7 @@ def _measure_encoder(model: nn.Module, tokenizer: BPETokenizer, texts: Texts) ->
     }
 
 
-def _masked_documents(tokenizer: BPETokenizer, texts: Sequence[str]) -> list[Batch]:
+def masked_documents(tokenizer: BPETokenizer, texts: Sequence[str]) -> list[Batch]:
     """The documents one after the other, cut into windows, with 15 % of the tokens hidden, the same in each call."""
     end = tokenizer.token_to_id("<|endoftext|>")
     row = torch.tensor([id for text in texts for id in [end, *tokenizer.encode(text)]])

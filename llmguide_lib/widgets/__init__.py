@@ -6,6 +6,7 @@ from .beams import BeamExplorer
 from .export import export_page
 from .fill_in import FillInExplorer
 from .logit_lens import LogitLensExplorer
+from .lora import LoraExplorer
 from .masks import MaskBuilder
 from .model_attention import ModelAttentionExplorer
 from .next_token import NextTokenExplorer
@@ -17,6 +18,7 @@ __all__ = [
     "BeamExplorer",
     "FillInExplorer",
     "LogitLensExplorer",
+    "LoraExplorer",
     "MaskBuilder",
     "ModelAnatomy",
     "ModelAttentionExplorer",

@@ -3,6 +3,7 @@
 import functools
 import re
 from importlib import resources
+from typing import Any
 
 import anywidget
 import traitlets
@@ -62,6 +63,15 @@ class Explorer(anywidget.AnyWidget):
     @traitlets.default("lang")
     def _notebook_language(self) -> str:
         return language()
+
+    def _page(self) -> str:
+        """What is shown where widgets do not run, as on GitHub: HTML, empty for nothing."""
+        return ""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_()
+        page = self._page()
+        return data | ({"text/html": page} if page else {}), metadata
 
     @property
     def _esm(self) -> str:

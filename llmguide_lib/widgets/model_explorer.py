@@ -61,7 +61,7 @@ class EngineExplorer(Explorer):
         return spelled(self._tokenizer, id)
 
     def _page(self) -> str:
-        """``still`` as HTML for where widgets do not run, as on GitHub."""
+        """``still`` as HTML."""
         return tokens(self.still["pieces"])
 
     def _weights(self) -> bytes:
@@ -71,10 +71,6 @@ class EngineExplorer(Explorer):
     def _refusal(self, error: ValueError) -> tuple[str, list[str]]:
         """The key and values of the sentence in refusals.js for weights that cannot be sent."""
         return "unpacked", [str(error)]
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
-        data, metadata = super()._repr_mimebundle_()
-        return data | {"text/html": self._page()}, metadata
 
     def _answer(self, _: Explorer, message: dict, buffers: Sequence[Any]) -> None:
         if message.get("kind") != "start":
