@@ -11,6 +11,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -290,6 +291,7 @@ def test_half_right_earns_what_it_deserves():
     assert marks("attention", by_name("mask ignored")) == pytest.approx(3 * 0.25)
     assert marks("hand", [1.0, 0.09, 0.0]) == pytest.approx(2 * 2 / 3)
     assert marks("hand", (1.0, 0.09, torch.tensor(1.824))) == marks("hand", torch.tensor([1.0, 0.09, 1.824])) == 2.0
+    assert marks("hand", [np.float64(1.0), np.float64(0.09), 1.824]) == marks("hand", np.array([1, 0.09, 1.824])) == 2.0
 
 
 @pytest.mark.parametrize(

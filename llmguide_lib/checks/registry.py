@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 
+import numpy as np
 from torch import Tensor
 
 Texts = Mapping[str, str]  # {"en": ..., "zh": ...}
 
 # In place of where a mistake was met: its chapter's author expects it, and nobody has made it yet.
 NOT_MET = "expected, not met yet"
+# What numpy's functions return, of which a list of numbers may consist.
+NUMPY_NUMBERS = (np.float64, np.float32, np.int64)
 # The parts of a function's marks; a later one counts only if the earlier ones are right.
 LAYERS = {"hand": 0.25, "general": 0.5, "edge": 0.25}
 CHAPTERS = {
@@ -17,6 +20,7 @@ CHAPTERS = {
     "04_transformer": "transformer",
     "05_masked_lm": "masked_lm",
     "06_causal_lm": "causal_lm",
+    "09_finetuning": "finetuning",
 }
 
 
@@ -68,8 +72,9 @@ def call(answer: object, arguments: tuple) -> object:
 
 
 def entry(answer: object, arguments: tuple) -> object:
-    """How an answer that is a list of numbers is asked: for one of them. Tuples and tensors of numbers will do."""
-    numbers = answer.tolist() if type(answer) is Tensor else list(answer) if type(answer) is tuple else answer
+    """How an answer that is a list of numbers is asked: for one of them. Tuples, tensors and arrays will do."""
+    numbers = answer.tolist() if type(answer) in (Tensor, np.ndarray) else answer
+    numbers = list(numbers) if type(numbers) is tuple else numbers
     if type(numbers) is not list:
         name = type(answer).__name__
         raise Unusable(f"a list of numbers is expected, not {name}", f"应当是一个由数组成的列表，而不是 {name}")
@@ -78,7 +83,8 @@ def entry(answer: object, arguments: tuple) -> object:
     number = numbers[arguments[0]]
     if number is ...:
         raise NotImplementedError
-    return number.item() if type(number) is Tensor and number.numel() == 1 else number
+    single = type(number) in NUMPY_NUMBERS or (type(number) is Tensor and number.numel() == 1)
+    return number.item() if single else number
 
 
 @dataclass(frozen=True, eq=False)
