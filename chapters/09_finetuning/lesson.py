@@ -825,6 +825,15 @@ figure = curves(
 # finetuning fall at once and then slowly, without an end.
 # %% [markdown] lang="zh" of="acf5ca92"
 # 微调给最后一个块的查询矩阵加上的更新量，它的前六十个奇异值，纵轴取对数。LoRA 的到第四个为止（小于 1e-6 的画在 1e-6 处）；全量微调的先急降，然后缓缓下降，没有尽头。
+# %% name="update-explore" tags=["free"]
+from llmguide_lib.widgets import LoraExplorer
+
+LoraExplorer.of_finetuning(pretrained, full.reader, ["q_proj", "v_proj", "down_proj"])
+# %% [markdown] lang="en" role="caption"
+# What full finetuning added to three kinds of map in every layer. Move the rank: how much of the change is kept, how much a random matrix of the same shape would keep, and what the two thin
+# matrices cost.
+# %% [markdown] lang="zh" of="89aeea5c"
+# 全量微调给每层三种线性映射加上的更新量。拖动秩的滑块，看保留了多少，同样形状的随机矩阵会保留多少，以及两个细长矩阵要花多少参数。
 # %% [markdown] lang="en" name="update-read"
 # The hypothesis does not hold as it is often told. The change that full finetuning made to this map is *not* of low rank: nine tenths of it need dozens of directions. But most of them are of little use: with the best four
 # of every map kept, nearly all of the gain is there (the last lines above; changes of embedding and norms stay in all of them, rank 0 has nothing else). LoRA found another solution: one direction holds nearly all of its change, and it is several times as large as the largest of full

@@ -33,6 +33,7 @@ class FillInExplorer(BlankExplorer):
     """
 
     families = (ModernBERT,)
+    first = True
 
     explorer = traitlets.Unicode("fill_in").tag(sync=True)
     blanks = traitlets.List(traitlets.Int()).tag(sync=True)

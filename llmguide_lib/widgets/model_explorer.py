@@ -105,6 +105,7 @@ class ModelExplorer(EngineExplorer):
     """
 
     families: tuple[type[nn.Module], ...] = FAMILIES
+    first = False  # whether a page of all explorers begins with it
 
     def __init__(self, model: nn.Module, tokenizer: BPETokenizer, text: str) -> None:
         self._check(model, tokenizer)

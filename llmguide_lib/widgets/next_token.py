@@ -28,6 +28,7 @@ class NextTokenExplorer(ModelExplorer):
     """
 
     families = (Llama,)
+    first = True
 
     explorer = traitlets.Unicode("next_token").tag(sync=True)
     temperature = traitlets.Float(1.0, min=0.0, max=2.0).tag(sync=True)
