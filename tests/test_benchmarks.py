@@ -40,9 +40,10 @@ def test_the_gain_is_over_the_best_peer_and_its_spread_over_all_pairs_of_seeds(t
 
 
 def test_an_ablation_is_compared_with_the_same_seed(training):
-    lost = training.figures({"ours": cells(2.0, 2.1)}, {"without": cells(2.5, 2.2, 9.9)})["bits_per_byte_lost_60s"]
-    assert lost == {"without": [0.5, 0.1]}
-    assert training.figures({}, {"without": cells(2.5)}) == {}
+    base, without = cells(2.0, 2.1), cells(2.5, 2.2, 9.9)
+    lost = training.figures({"ours": cells(1.0, 1.0)}, {training.BASE: base, "without": without})
+    assert lost["bits_per_byte_lost_60s"] == {training.BASE: [0.0, 0.0], "without": [0.5, 0.1]}
+    assert training.figures({}, {"without": without}) == {}
 
 
 def test_the_number_of_steps_that_fits_is_found_and_kept(training, tmp_path, monkeypatch):
