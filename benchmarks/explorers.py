@@ -5,8 +5,8 @@
     python benchmarks/explorers.py --site DIR      # takes one that is built
 
 The first page's explorer is started, `--runs` times in new windows, as a reader starts it: seconds are from the click
-until the table shows what follows the text, tokens per second are those that "Continue the text" adds to the page, drawing
-included. Memory is what the page's process holds for itself alone after that, less what it held before the start (both
+until the table shows what follows the text, tokens per second are those that "Continue the text" adds to the page,
+drawing included. Memory is what the page's process holds for itself alone after that, less what it held before the start (both
 after a collection of garbage). What must be reached (issue 6) stands beside each figure.
 """
 
@@ -49,7 +49,8 @@ START = """() => new Promise((resolve) => {
 })"""
 WRITE = """() => new Promise((resolve) => {
   const chips = document.querySelector(".llm-chips");
-  const write = [...document.querySelectorAll(".llm-view button")].find((one) => one.textContent === "Continue the text");
+  const buttons = [...document.querySelectorAll(".llm-view button")];
+  const write = buttons.find((one) => one.textContent === "Continue the text");
   const times = [];
   const grown = new MutationObserver(() => times.push([performance.now(), chips.children.length]));
   grown.observe(chips, { childList: true });
