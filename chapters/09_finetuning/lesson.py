@@ -503,9 +503,9 @@ adapted, run = finetuned("LoRA 4", pretrained, labelled, rates["LoRA 4"], seed=0
 # %% name="live-full" tags=["free"]
 full, full_run = finetuned("full", pretrained, labelled, rates["full"], seed=0)
 # %% [markdown] lang="en" role="caption"
-# The same for full finetuning, which ends close to zero: it knows its 200 texts by heart.
-# %% [markdown] lang="zh" of="f7620cd9"
-# 全量微调的同一条曲线。它最后接近零：200 段文本已经背下来了。
+# The same for full finetuning. It falls to about 0.3 nats: nearly all of the 200 texts are right by then.
+# %% [markdown] lang="zh" of="23121e5d"
+# 全量微调的同一条曲线。它降到大约 0.3 奈特：到这时，200 段文本几乎都答对了。
 # %% name="live-compare" tags=["measured"]
 def draws(name):
     """What the record holds for each draw, in order."""
@@ -823,10 +823,10 @@ figure = curves(
     log="y",
 )
 # %% [markdown] lang="en" role="caption"
-# The first sixty singular values of what finetuning added to the query map of the last block, on a logarithmic axis. LoRA's stop after the fourth (what is below 1e-6 is drawn there); those of full
-# finetuning fall at once and then slowly, without an end.
-# %% [markdown] lang="zh" of="acf5ca92"
-# 微调给最后一个块的查询矩阵加上的更新量，它的前六十个奇异值，纵轴取对数。LoRA 的到第四个为止（小于 1e-6 的画在 1e-6 处）；全量微调的先急降，然后缓缓下降，没有尽头。
+# The first sixty singular values of what finetuning added to the query map of the last block, on a logarithmic axis. LoRA's stop after the fourth (what follows is rounding); those of full
+# finetuning fall slowly, without an end.
+# %% [markdown] lang="zh" of="1b4825da"
+# 微调给最后一个块的查询矩阵加上的更新量，它的前六十个奇异值，纵轴取对数。LoRA 的到第四个为止，后面的只是舍入误差；全量微调的缓缓下降，没有尽头。
 # %% name="update-explore" tags=["free"]
 from llmguide_lib.widgets import LoraExplorer
 
