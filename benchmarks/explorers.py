@@ -7,8 +7,7 @@
 The first page's explorer is started, `--runs` times in new windows, as a reader starts it: seconds are from the click
 until the table shows what follows the text, tokens per second are those that "Continue the text" adds to the page,
 drawing included. Memory is what the page's process holds for itself alone after that, less what it held before the
-start
-(both after a collection of garbage). What must be reached (issue 6) stands beside each figure.
+start (both after a collection of garbage). What must be reached (issue 6) stands beside each figure.
 """
 
 import argparse

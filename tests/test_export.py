@@ -119,6 +119,7 @@ def test_all_explorers_that_take_the_family_are_on_the_page(disk, tmp_path):
     made = all_explorers(model, tokenizer)
     names = sorted(kind.__name__ for kind in taken)  # an explorer's class is made anew for each
     assert sorted(type(one).__name__ for one in made) == names and NextTokenExplorer in taken
+    assert type(made[0]).__name__ == NextTokenExplorer.__name__  # what is understood at once stands on top
     disk_page = disk(export_page(model, tokenizer, tmp_path / "all.html"))
     assert disk_page.get_by_role("button", name="Start the model").count() == len(taken)
     for count in range(len(taken)):

@@ -291,6 +291,8 @@ def check_explorers(page):
             starting.click()
             explorer.locator("textarea").wait_for()
             explorer.locator("svg, table, .llm-chips button").locator("visible=true").first.wait_for()
+        for drawing in explorer.locator(".llm-wide > svg[width]").all():  # squeezed instead of scrolled it has no rest
+            assert drawing.bounding_box()["width"] == float(drawing.get_attribute("width"))
         before = explorer.inner_html()
         moved = explorer.locator("textarea, input[type=range]").first
         if moved.get_attribute("type") == "range":

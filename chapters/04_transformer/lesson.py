@@ -1202,7 +1202,7 @@ decide(
 # is the same, only the *waiting* differs. Waiting costs the more, the more cores could work at the same time; so on a GPU, with its thousands, we expect far more of an advantage; this cell has not been timed on one. And while writing there is nothing to do in parallel, and the text read so far must be looked through for every word. Had the LSTM
 # needed less than a quarter more time on one text, the claim would have failed here. How much more it needs depends on the machine and on the width:
 # with half of this width it was 1.2 to 1.4 times on the machines that we tried, too close to that line to decide anything.
-# %% [markdown] lang="zh" of="b4a94098"
+# %% [markdown] lang="zh" of="8381b331"
 # **指南的说法 2.2b**：并行使 Transformer 高效。在有东西可以并行的地方，这个说法成立。所以前面那几个问题的答案是：一段文字，Transformer 快；十六段，两者差不多，而在我们的试验里，文字长 256 个词时，LSTM 甚至*更快*；
 # 写的时候，文章开头 Transformer 快，文章越长，这个优势越小。原因是：只有一段文字时，$U$ 一次只能乘一个向量，每次都要把全部权重取一遍；Transformer 对整段文字只做一次。
 # 同时有十六段时，LSTM 一次能乘十六行：*工作量*一样，差别只在*等待*。能同时干活的核心越多，等待的代价就越高；GPU 有成千上万个，所以我们预期在 GPU 上优势会大得多，不过这一格没有在 GPU 上计过时。
