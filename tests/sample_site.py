@@ -56,7 +56,8 @@ def write_sample_site(root, monkeypatch):
     manifest = root / "book.toml"
     text = manifest.read_text(encoding="utf-8").replace('src = "chapters"', 'src = "chapters"\nsolutions = false')
     repository = '\n[repository]\nurl = "https://github.com/someone/book"\nbranch = "main"\n'
-    manifest.write_text(text + repository, encoding="utf-8")
+    explorers = '\n[explorers]\nsample = {en = "a line that rises", zh = "一条会升高的线"}\n'
+    manifest.write_text(text + repository + explorers, encoding="utf-8")
     widgets = root / "llmguide_lib" / "widgets"
     widgets.mkdir()
     for path in Path(explorer.__file__).parent.glob("*.[jc]s*"):

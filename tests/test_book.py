@@ -407,6 +407,7 @@ def test_a_script_must_begin_with_a_marker(book):
         ("title.zh", "title.fr", "needs title.en and title.zh"),
         ('claims = ["2.1a"]', 'claims = ["9.9z"]', r"decides '9.9z', which \[claims\] does not list"),
         ('{en = "one and one are two", ', "{", r"\[claims\] needs 2.1a.en and 2.1a.zh"),
+        ("[claims]", '[explorers]\nmap = {en = "a map"}\n[claims]', r"\[explorers\] needs map.en and map.zh"),
         ("[book]", "[book", "not valid TOML"),
     ],
 )

@@ -23,6 +23,7 @@ from bookbuilder import site as builder  # noqa: E402
 from bookbuilder.building import read_notebook  # noqa: E402
 from bookbuilder.claims import Claim, read_claims  # noqa: E402
 from bookbuilder.execute import PNG  # noqa: E402
+from bookbuilder.explorers import read_explorers  # noqa: E402
 from bookbuilder.manifest import LANGUAGES, BookError, read_manifest  # noqa: E402
 from bookbuilder.pages import fold_results, make_page  # noqa: E402
 from sample_site import write_sample_site  # noqa: E402
@@ -127,7 +128,7 @@ def visit(page, path):
 
 def pages(folder):
     """The pages of both languages; the theme leaves pieces of HTML in _static."""
-    paths = [path.relative_to(folder) for path in folder.glob("*/**/*.html")]
+    paths = [path.relative_to(folder) for lang in LANGUAGES for path in (folder / lang).glob("**/*.html")]
     return sorted(path.as_posix() for path in paths if "_static" not in path.parts)
 
 
@@ -434,6 +435,39 @@ def test_the_page_of_claims_has_each_claim_with_its_verdict(html):
         for claim in chapter.claims:
             assert f'href="{chapter.slug}/lesson.html#claim-{claim}"' in text
     assert "在一定范围内成立" in text and "2.1b 注意力不受长度限制" in text[text.index("尚未检验的说法") :]
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_page_of_explorers_leads_to_each_of_them(page, lang):
+    visit(page, f"{lang}/index.html")
+    page.get_by_role("main").locator('a[href="explorers.html"]').click()
+    item = page.get_by_role("listitem").filter(has_text="top-k")
+    item.wait_for()
+    links = item.get_by_role("link").evaluate_all("links => links.map(link => link.hash)")
+    assert links == ["#decoding", "#own-model"]
+    item.get_by_role("link").first.click()
+    page.locator("#decoding .llm-explorer").first.wait_for()
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("name", course.NAMES)
+def test_a_whole_model_in_one_file_answers(page, lang, name):
+    visit(page, f"{lang}/explorers.html")
+    page.locator(f'a[href$="{name}.{lang}.html"]').click()
+    assert page.title() == f"{name}-course"
+    explorer = page.locator(".llm-explorer").first
+    explorer.locator(".llm-start button").click()
+    explorer.get_by_role("textbox").first.wait_for()
+    assert page.evaluate("document.documentElement.lang").startswith(lang)
+
+
+def test_an_explorer_that_the_book_does_not_describe_stops_the_build():
+    chapter = MANIFEST.chapter("06_causal_lm")
+    lesson = read_notebook(MANIFEST.notebook(chapter, "lesson", "en"))
+    assert {place.explorer for place in read_explorers(MANIFEST, chapter, lesson)} < set(MANIFEST.explorers)
+    known = {name: texts for name, texts in MANIFEST.explorers.items() if name != "beams"}
+    with pytest.raises(BookError, match=r"06_causal_lm/lesson: book.toml's \[explorers\] does not say what 'beams'"):
+        read_explorers(dataclasses.replace(MANIFEST, explorers=known), chapter, lesson)
 
 
 def test_pictures_have_their_captions_as_text_alternatives(html):

@@ -65,6 +65,7 @@ class Manifest:
     parts: tuple[Part, ...]
     solutions: bool = True  # whether the site shows them
     claims: dict[str, dict[str, str]] = field(default_factory=dict)  # what the guide says, by id and language
+    explorers: dict[str, dict[str, str]] = field(default_factory=dict)  # what each shows, by module and language
 
     @property
     def chapters(self) -> tuple[Chapter, ...]:
@@ -112,8 +113,12 @@ def read_manifest(root: Path) -> Manifest:
         for part in data.get("part", ())
     )
     title, solutions = _both(book, "title", "[book]"), book.get("solutions", True)
-    claims = {name: _both({name: texts}, name, "[claims]") for name, texts in data.get("claims", {}).items()}
-    manifest = Manifest(root, title, book["authors"], root / book["src"], repository, parts, solutions, claims)
+    claims, explorers = (
+        {name: _both({name: texts}, name, f"[{table}]") for name, texts in data.get(table, {}).items()}
+        for table in ("claims", "explorers")
+    )
+    src = root / book["src"]
+    manifest = Manifest(root, title, book["authors"], src, repository, parts, solutions, claims, explorers)
     _validate(manifest)
     return manifest
 

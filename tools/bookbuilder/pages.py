@@ -109,16 +109,25 @@ def _dressed(cell: nbformat.NotebookNode, lang: str) -> str:
     """The prose with an anchor before each heading and the box of the cell's role around what is between them."""
     lines = NOTEBOOK_LINK.sub(r"\1.ipynb", cell.source).splitlines()
     options, pieces, done = cell.metadata.llmguide, [], 0
-    for count, (start, stop) in enumerate(_headings(cell.source), 1):
-        name = anchor(cell) if count == 1 else f"{anchor(cell)}-{count}"
+    for name, (start, stop) in _headings(cell):
         pieces += [_boxed(lines[done:start], options, lang), f'{{class="anchor-{name}"}}', *lines[start:stop], ""]
         done = stop
     return "\n".join([*pieces, _boxed(lines[done:], options, lang)])
 
 
-def _headings(text: str) -> Iterator[tuple[int, int]]:
-    """First line, and the line after the last, of each heading; a # inside a code block is none."""
-    return (token.map for token in PARSER.parse(text) if token.type == "heading_open" and token.level == 0)
+def sections(cell: nbformat.NotebookNode) -> Iterator[tuple[str, str]]:
+    """Anchor and heading of each section that begins in the cell."""
+    lines = cell.source.splitlines()
+    for name, (start, _) in _headings(cell):
+        yield name, lines[start].lstrip("# ")
+
+
+def _headings(cell: nbformat.NotebookNode) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Anchor, first line, and the line after the last, of each heading; a # inside a code block is none."""
+    tokens = PARSER.parse(cell.source) if cell.cell_type == "markdown" else []
+    maps = (token.map for token in tokens if token.type == "heading_open" and token.level == 0)
+    for count, (start, stop) in enumerate(maps, 1):
+        yield (anchor(cell) if count == 1 else f"{anchor(cell)}-{count}"), (start, stop)
 
 
 def _boxed(lines: list[str], options: dict, lang: str) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import jinja2
 
 from .building import as_text, read_notebook
 from .claims import Claim, read_claims
+from .explorers import Place, read_explorers
 from .glossary import read_glossary
 from .manifest import KINDS, LANGUAGES, BookError, Manifest
 from .pages import make_page, read_solutions
@@ -59,6 +61,7 @@ def make_site(manifest: Manifest, out: Path) -> Path:
             copy_notebooks(manifest, made / lang, lang)
         shutil.copyfile(SITE / "pages" / "index.html", made / "index.html")
         copy_models(made / "models")
+        export_models(made / "models")
         (made / ".nojekyll").touch()  # else GitHub's pages leave out folders whose names begin with _
         index = ["--quiet", "--exclude-selectors", ".headerlink, .math", "--site", str(made)]
         _run([sys.executable, "-m", "pagefind", *index], "the search index")
@@ -71,6 +74,7 @@ def make_site(manifest: Manifest, out: Path) -> Path:
 def write_sources(manifest: Manifest, folder: Path, lang: str) -> None:
     """Writes what Sphinx reads for one language: a page per notebook, the map, claims, terms, and static files."""
     claims: list[Claim] = []
+    places: list[Place] = []
     for chapter in manifest.finished:
         for kind in KINDS:
             path = manifest.notebook(chapter, kind, lang)
@@ -79,11 +83,13 @@ def write_sources(manifest: Manifest, folder: Path, lang: str) -> None:
                 raise BookError(f"{path}: missing or not a notebook; run: tools/book.py build {chapter.slug}")
             if kind == "lesson":
                 claims += read_claims(chapter, notebook)
+                places += read_explorers(manifest, chapter, notebook)
             make_page(notebook, lang, read_solutions(manifest, chapter, lang) if kind == "exercises" else {})
             write_atomically(folder / chapter.slug / f"{kind}.ipynb", as_text(notebook))
     terms, first = read_glossary(manifest.root), first_explorer(lang)
-    for name in ("index.md", "claims.md", "glossary.md"):
-        values = {"manifest": manifest, "lang": lang, "claims": claims, "terms": terms, "first": first}
+    found = {"claims": claims, "terms": terms, "first": first, "places": places}
+    for name in ("index.md", "explorers.md", "claims.md", "glossary.md"):
+        values = found | {"manifest": manifest, "lang": lang}
         write_atomically(folder / name, _render(name, **values))
     copy_static(manifest, folder / "_static")
 
@@ -137,6 +143,16 @@ def copy_models(folder: Path) -> None:
     for name in NAMES:
         for file, content in course_files(name).items():
             (folder / file).write_bytes(content)
+
+
+def export_models(folder: Path) -> None:
+    """Makes of each course model what ``export_page`` makes of a student's: a page with all its explorers."""
+    from llmguide_lib import course
+    from llmguide_lib.widgets import export_page
+
+    for name, lang in itertools.product(course.NAMES, LANGUAGES):
+        title = course.folder(name).name
+        export_page(*course.load(name), folder / f"{name}.{lang}.html", title=title, lang=lang)
 
 
 def copy_notebooks(manifest: Manifest, folder: Path, lang: str) -> None:
