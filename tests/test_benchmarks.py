@@ -1,28 +1,17 @@
 """What benchmarks make of their measurements: by hand, without measuring anything."""
 
-import importlib.util
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from scripts import BENCHMARKS, benchmark
 from torch import nn
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-
-
-def script(name):
-    """A benchmark as a module; of the same names there are parts of the library."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def training():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCHMARKS.parent)
-        yield script("training")
+        yield benchmark("training")
 
 
 def cells(*bits):
@@ -68,7 +57,7 @@ def test_where_no_number_of_steps_fits_the_nearest_run_counts(training, tmp_path
 
 def test_few_labels_are_balanced_and_the_seed_decides_which():
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'llmguide-lib[evaluation]'")
-    tasks = script("tasks")
+    tasks = benchmark("tasks")
     examples = [((f"text {at}",), "abc"[at % 3]) for at in range(60)]
     few = tasks.chosen(examples, 12, seed=0)
     assert Counter(label for _, label in few) == {"a": 4, "b": 4, "c": 4}
@@ -79,7 +68,7 @@ def test_few_labels_are_balanced_and_the_seed_decides_which():
 
 def test_of_a_pair_the_linear_model_sees_what_stands_in_both():
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'llmguide-lib[evaluation]'")
-    tasks = script("tasks")
+    tasks = benchmark("tasks")
     pairs = [(("big cat", "cat runs"), True), (("big dog", "it runs"), False)]
     table = tasks.Features(tasks.FEATURES["words"], pairs)
     words, rows = len(table.vectorizer.vocabulary_), table(pairs).toarray()

@@ -1,33 +1,27 @@
 """Chapter 09's experiment: what its parts do, by hand, and that the record is whole and of the lesson's own cells."""
 
-import importlib.util
 from itertools import product
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from scripts import benchmark
 
 from llmguide_lib import course
 from llmguide_lib.adapters import trainable
 from llmguide_lib.notebook import recorded
 from llmguide_lib.tasks import which_library
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture(scope="module")
-def benchmark():
+def experiment():
     pytest.importorskip("sklearn")
-    found = importlib.util.spec_from_file_location("finetuning", ROOT / "benchmarks" / "finetuning.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return benchmark("finetuning")
 
 
 @pytest.fixture(scope="module")
-def lesson(benchmark):
-    return benchmark.names()
+def lesson(experiment):
+    return experiment.names()
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +52,8 @@ def test_texts_are_cut_to_the_same_number_of_tokens_and_keep_their_class(lesson,
     assert texts.only(torch.tensor([0, 1])).tokens.shape[1] == texts.mask[:2].sum(dim=1).max()
 
 
-def test_what_a_linear_model_reads_is_what_the_network_reads(benchmark, texts):
-    short, _, long = benchmark.said(texts)
+def test_what_a_linear_model_reads_is_what_the_network_reads(experiment, texts):
+    short, _, long = experiment.said(texts)
     assert short == "Returns a list." and long.startswith("Computes the mean") and len(long) < 9 * 52
 
 
@@ -113,13 +107,13 @@ def test_batches_read_every_text_once_before_any_twice(lesson, texts):
     assert sorted(firsts.tolist()) == [0, 1, 1]
 
 
-def test_hits_are_packed_with_the_first_text_as_the_last_bit(benchmark):
-    assert benchmark.packed(torch.tensor([True, False, False, True, True])) == "19"
-    assert benchmark.packed(torch.zeros(9, dtype=torch.bool)) == "0"
+def test_hits_are_packed_with_the_first_text_as_the_last_bit(experiment):
+    assert experiment.packed(torch.tensor([True, False, False, True, True])) == "19"
+    assert experiment.packed(torch.zeros(9, dtype=torch.bool)) == "0"
 
 
-def test_the_best_option_over_all_trials_is_chosen_and_nothing_measured_twice(benchmark, monkeypatch, tmp_path):
-    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "finetuning.json")
+def test_the_best_option_over_all_trials_is_chosen_and_nothing_measured_twice(experiment, monkeypatch, tmp_path):
+    monkeypatch.setattr(experiment, "RESULTS", tmp_path / "finetuning.json")
     accuracies, asked = {("low", 0): 0.5, ("low", 1): 0.6, ("high", 0): 0.9, ("high", 1): 0.1}, []
 
     def run(option, seed):
@@ -127,27 +121,27 @@ def test_the_best_option_over_all_trials_is_chosen_and_nothing_measured_twice(be
         return {"accuracy": accuracies[option, seed]}
 
     options = {"a": "low", "b": "high"}
-    assert benchmark.Record().choose("rate", options, (0, 1), run) == "low"
-    again = benchmark.Record()
+    assert experiment.Record().choose("rate", options, (0, 1), run) == "low"
+    again = experiment.Record()
     assert again.choose("rate", options, (0, 1), run) == "low" and again.content["chosen"] == {"rate": "a"}
     assert sorted(asked) == sorted(accuracies)
 
 
-def test_a_record_of_other_cells_is_not_gone_on_with(benchmark, monkeypatch, tmp_path):
-    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "finetuning.json")
-    benchmark.Record().once("cells", "a", 0, lambda seed: {"accuracy": 1.0})
-    assert benchmark.Record().content["cells"]
-    monkeypatch.setattr(benchmark, "cells_hash", lambda: "others")
-    assert not benchmark.Record().content["cells"]
+def test_a_record_of_other_cells_is_not_gone_on_with(experiment, monkeypatch, tmp_path):
+    monkeypatch.setattr(experiment, "RESULTS", tmp_path / "finetuning.json")
+    experiment.Record().once("cells", "a", 0, lambda seed: {"accuracy": 1.0})
+    assert experiment.Record().content["cells"]
+    monkeypatch.setattr(experiment, "cells_hash", lambda: "others")
+    assert not experiment.Record().content["cells"]
 
 
-def test_the_record_is_of_the_lessons_cells_and_whole(benchmark, record):
-    assert record["lesson"] == benchmark.cells_hash()
-    draws = {str(seed) for seed in benchmark.SEEDS}
-    first = [*benchmark.RATES, "frozen features", "TF-IDF"]
-    second = [*benchmark.SECOND, "frozen features", "TF-IDF"]
+def test_the_record_is_of_the_lessons_cells_and_whole(experiment, record):
+    assert record["lesson"] == experiment.cells_hash()
+    draws = {str(seed) for seed in experiment.SEEDS}
+    first = [*experiment.RATES, "frozen features", "TF-IDF"]
+    second = [*experiment.SECOND, "frozen features", "TF-IDF"]
     for task, methods in (("which_library", first), ("kind_of_object", second)):
-        for method, number in product(methods, benchmark.LABELS):
+        for method, number in product(methods, experiment.LABELS):
             assert record["cells"][f"{task}, {method}, {number}"].keys() == draws
 
 
@@ -159,11 +153,11 @@ def test_recorded_accuracies_are_those_of_the_recorded_hits(record):
                     assert cell["accuracy"] == round(int(cell["hits"], 16).bit_count() / total, 4)
 
 
-def test_recorded_rates_are_those_that_the_trials_chose(benchmark, record):
-    for method in benchmark.RATES:
+def test_recorded_rates_are_those_that_the_trials_chose(experiment, record):
+    for method in experiment.RATES:
         name = f"which_library, {method}"
-        trials = {rate: record["trials"][f"{name}, {rate:g}"][str(benchmark.TRIALS[0])]["accuracy"] for rate in
-                  benchmark.RATES[method]}  # fmt: skip
+        trials = {rate: record["trials"][f"{name}, {rate:g}"][str(experiment.TRIALS[0])]["accuracy"] for rate in
+                  experiment.RATES[method]}  # fmt: skip
         chosen = max(trials, key=trials.get)
         assert record["chosen"][name] == f"{chosen:g}"
         assert {cell["rate"] for cell in record["cells"][f"{name}, 200"].values()} == {chosen}

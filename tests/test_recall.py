@@ -1,24 +1,18 @@
 """Chapter 03's recall experiment: the task is what the lesson says, and the record is of the lesson's own cells."""
 
-import importlib.util
 import json
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
+from scripts import benchmark
 
 from llmguide_lib.notebook import recorded
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def recall():
-    found = importlib.util.spec_from_file_location("recall", ROOT / "benchmarks" / "recall.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return benchmark("recall")
 
 
 @pytest.fixture(scope="module")
