@@ -12,9 +12,9 @@ from llmguide_lib.notebook import (
     live,
     recorded,
     say,
-    session,
     show,
     start,
+    starting,
 )
 from llmguide_lib.notebook.verdicts import in_chinese
 from llmguide_lib.training import Records
@@ -33,7 +33,7 @@ def test_start_sets_chapter_and_language_and_says_nothing(capsys):
 
 
 def test_start_names_what_is_missing(monkeypatch):
-    monkeypatch.setattr(session, "NEEDED", ("torch", "no_such_package"))
+    monkeypatch.setattr(starting, "NEEDED", ("torch", "no_such_package"))
     with pytest.raises(ImportError, match="lacks no_such_package; run `make lab`"):
         start("03_attention")
     with pytest.raises(ImportError, match="当前环境缺少 no_such_package"):
