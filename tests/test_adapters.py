@@ -2,8 +2,10 @@
 
 import copy
 import json
+import math
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -96,6 +98,34 @@ def test_merged_it_is_the_same_model_and_unmerged_the_weights_are_back_to_the_la
     adapters.remove_lora(model)
     torch.testing.assert_close(scores(model), with_adapter, atol=1e-12, rtol=0)
     assert not any("lora" in name for name in model.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["LoRA", "DoRA"])
+def test_merged_a_map_has_the_same_weight_and_its_state_cannot_be_mistaken(llama, kind):
+    ADD[kind](llama)
+    shake(llama)
+    plain, state, corrected = copy.deepcopy(llama), llama.state_dict(), llama.blocks[0].attention.q_proj
+    weight = corrected.weight().detach()
+    adapters.merge_lora(llama)
+    torch.testing.assert_close(corrected.weight().detach(), weight)
+    for use in (llama.state_dict, lambda: llama.load_state_dict(state)):
+        with pytest.raises(ValueError, match="its LoRA is merged into the weights; unmerge it, or remove it"):
+            use()
+    adapters.unmerge_lora(llama)
+    llama.load_state_dict(plain.state_dict())
+    assert torch.equal(scores(llama), scores(plain))
+
+
+def test_dora_leaves_a_row_of_zeros_as_it_is():
+    model = nn.Sequential(nn.Linear(4, 3))
+    model[0].weight.data[1] = 0
+    before = model(torch.ones(1, 4))
+    adapters.add_lora(model, 2, 4, ["0"], kind=DoRA)
+    torch.testing.assert_close(model(torch.ones(1, 4)), before)
+    shake(model)
+    model(torch.ones(1, 4)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    torch.testing.assert_close(model(torch.eye(4)), torch.eye(4) @ model[0].weight().T + model[0].base.bias)
 
 
 def test_lora_by_hand():
@@ -271,22 +301,27 @@ def test_layers_learn_slower_the_deeper_they_lie(llama, theirs_too):
     [
         (lambda m: adapters.add_lora(m, 0, 1), r"rank \(0\) must be positive"),
         (lambda m: adapters.add_lora(m, 9, 1), r"rank \(9\) must not exceed the matrix's \(8, 16\)"),
-        (lambda m: adapters.add_lora(m, 2, 0), r"alpha \(0\) must be positive"),
+        (lambda m: adapters.add_lora(m, 2, 0), r"alpha \(0\) must be positive and finite"),
+        (lambda m: adapters.add_lora(m, 2, math.inf), r"alpha \(inf\) must be positive and finite"),
         (lambda m: adapters.add_lora(m, 2, 1, dropout=1), r"dropout \(1\) must be at least 0 and less than 1"),
         (lambda m: adapters.add_lora(m, 2, 1, ["query"]), r"'query' is no part of this model; .*q_proj"),
         (lambda m: adapters.add_lora(m, 2, 1, ["norm1"]), r"blocks.0.norm1 is a RMSNorm, it must be a linear map"),
         (lambda m: adapters.add_lora(m, 2, 1, "q_proj"), r"targets \('q_proj'\) must be a list of names"),
+        (lambda m: adapters.add_lora(m, 2, 1, []), r"targets \(\[\]\) must name at least one linear map"),
         (lambda m: adapters.add_bottlenecks(m, 0), r"size \(0\) must be positive"),
         (lambda m: adapters.merge_lora(m), r"model \(Llama\) has no LoRA: add it first"),
         (lambda m: adapters.remove_lora(m), r"model \(Llama\) has no LoRA: add it first"),
         (lambda m: adapters.remove_bottlenecks(m), r"model \(Llama\) has no Bottleneck: add it first"),
         (lambda m: adapters.save_lora(m, "nowhere"), r"model \(Llama\) has no LoRA: add it first"),
         (lambda m: adapters.freeze(m, ["block.*"]), r"'block.\*' fits no parameter; they are called like token_emb"),
+        (lambda m: adapters.freeze(m, "norm*"), r"patterns \('norm\*'\) must be a list of patterns, not one text"),
         (lambda m: adapters.layerwise(m, 0, 0.5), r"lr \(0\) must be positive"),
         (lambda m: adapters.layerwise(m, 1, 1.5), r"decay \(1.5\) must be more than 0 and at most 1"),
         (lambda m: adapters.layerwise(nn.Linear(2, 2), 1, 1), r"model \(Linear\) has no numbered blocks"),
         (lambda m: PromptTuned(m, 0), r"length \(0\) must be positive"),
         (lambda m: PromptTuned(m, 16), r"length \(16\) must be less than the model's max_seq_len \(16\)"),
+        (lambda m: PromptTuned(nn.Linear(2, 2), 1), r"model \(Linear\) is none of this library's; from_hf makes"),
+        (lambda m: PrefixTuned(nn.Linear(2, 2), 1), r"model \(Linear\) is none of this library's; from_hf makes"),
         (lambda m: PrefixTuned(MODELS["bert"](), 2), r"model \(BERT\) reads both sides and has no cache"),
     ],
 )
@@ -343,6 +378,55 @@ def test_files_of_another_model_or_kind_are_refused(llama, tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": True}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"has use_rslora = True; load_lora knows False only"):
         adapters.load_lora(MODELS["llama"](), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"init_lora_weights": "pissa"}, "has init_lora_weights = 'pissa'; load_lora knows True only"),
+        ({"rank_pattern": {"q_proj": 8}}, r"has rank_pattern = \{'q_proj': 8\}; load_lora knows False only"),
+        ({"r": None}, "adapter_config.json must name r and lora_alpha"),
+        (None, "adapter_config.json must name r and lora_alpha"),
+    ],
+)
+def test_settings_that_would_be_read_wrongly_are_refused(llama, tmp_path, changes, message):
+    adapters.add_lora(llama, 2, 4)
+    adapters.save_lora(llama, tmp_path)
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | (changes or {})
+    kept = {name: value for name, value in config.items() if value is not None} if changes else []
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    plain = MODELS["llama"]()
+    with pytest.raises(ValueError, match=message):
+        adapters.load_lora(plain, tmp_path)
+    assert all(p.requires_grad for p in plain.parameters())
+
+
+def test_files_of_an_older_peft_say_less_and_are_read(llama, tmp_path):
+    adapters.add_lora(llama, 2, 4)
+    shake(llama)
+    adapters.save_lora(llama, tmp_path)
+    older = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(older), encoding="utf-8")
+    again = copy.deepcopy(llama)
+    adapters.remove_lora(again)
+    adapters.load_lora(again, tmp_path)
+    assert torch.equal(scores(again), scores(llama))
+
+
+@pytest.mark.parametrize("what", ["lora_B.bias", "lora_magnitude_vector"])
+def test_a_file_that_holds_more_than_its_corrections_is_refused(llama, tmp_path, what):
+    adapters.add_lora(llama, 2, 4)
+    adapters.save_lora(llama, tmp_path)
+    path, name = tmp_path / "adapter_model.safetensors", f"base_model.model.blocks.0.attention.q_proj.{what}"
+    safetensors.torch.save_file(safetensors.torch.load_file(path) | {name: torch.zeros(16)}, path)
+    plain = MODELS["llama"]()
+    with pytest.raises(ValueError, match=f"has {name}, which is no part of its corrections"):
+        adapters.load_lora(plain, tmp_path)
+    assert not any("lora" in key for key in plain.state_dict())
+    safetensors.torch.save_file({}, path)
+    with pytest.raises(ValueError, match=r"targets \(\[\]\) must name at least one linear map"):
+        adapters.load_lora(plain, tmp_path)
 
 
 def test_corrections_of_several_kinds_do_not_fit_one_file(llama, tmp_path):

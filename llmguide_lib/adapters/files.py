@@ -14,6 +14,12 @@ from .wrapping import wrappers
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."  # what peft puts around a model
+# What peft can do to a correction or keep beside it, and this library does not.
+UNKNOWN = (
+    "use_rslora", "rank_pattern", "alpha_pattern", "layer_replication", "modules_to_save", "lora_bias", "use_qalora",
+    "use_bdlora", "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config", "velora_config",
+)  # fmt: skip
+BEGINNINGS = (True, False, "gaussian")  # peft's others, such as pissa, change the weights beneath the correction
 NAMES = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
 
 
@@ -52,28 +58,45 @@ def load_lora(model: nn.Module, folder: str | os.PathLike) -> None:
         stored = safetensors.torch.load_file(folder / WEIGHTS)
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise ValueError(f"folder ({folder}) must hold {CONFIG} and {WEIGHTS}: {error}") from None
-    _check_kind(config, folder)
+    settings = _settings(config, folder)
     names = sorted({name.removeprefix(PREFIX).partition(".lora_")[0] for name in stored})
-    kind = DoRA if config["use_dora"] else LoRA
     if unknown := sorted(set(names) - {name for name, _ in model.named_modules()}):
         raise ValueError(f"folder ({folder}) has a correction for {unknown[0]}, which this model does not have")
-    add_lora(model, config["r"], config["lora_alpha"], names, dropout=config["lora_dropout"], kind=kind)
-    wanted = _state(dict(wrappers(model, LoRA)))
+    add_lora(model, targets=names, **settings)
+    try:
+        _fill(_state(dict(wrappers(model, LoRA))), stored, folder)
+    except ValueError:
+        remove_lora(model)
+        raise
+
+
+def _fill(wanted: dict[str, Tensor], stored: dict[str, Tensor], folder: Path) -> None:
+    if surplus := sorted(stored.keys() - {PREFIX + name for name in wanted}):
+        raise ValueError(f"folder ({folder}) has {surplus[0]}, which is no part of its corrections")
     for name, tensor in wanted.items():
         new = stored.get(PREFIX + name)
         if new is None or new.shape != tensor.shape:
             model_has, file_has = tuple(tensor.shape), "nothing" if new is None else tuple(new.shape)
-            remove_lora(model)
             raise ValueError(f"{name} is {model_has} in this model and {file_has} in {folder}: it is another's")
         tensor.data.copy_(new)
 
 
-def _check_kind(config: dict, folder: Path) -> None:
-    plain = {"peft_type": "LORA", "bias": "none", "use_rslora": False, "modules_to_save": None}
-    plain |= {"rank_pattern": {}, "alpha_pattern": {}, "layer_replication": None}
-    for name, value in plain.items():
-        if (found := config.get(name, value)) != value:
-            raise ValueError(f"folder ({folder}) has {name} = {found!r}; load_lora knows {value!r} only")
+def _settings(config: object, folder: Path) -> dict:
+    """What ``add_lora`` is given."""
+    if not isinstance(config, dict) or not {"r", "lora_alpha"} <= config.keys():
+        raise ValueError(f"folder ({folder}): {CONFIG} must name r and lora_alpha")
+    asked = {"peft_type": ("LORA",), "bias": ("none",), "init_lora_weights": BEGINNINGS}
+    asked |= {name: (False, None, {}) for name in UNKNOWN}
+    for name, known in asked.items():
+        if (found := config.get(name, known[0])) not in known:
+            raise ValueError(f"folder ({folder}) has {name} = {found!r}; load_lora knows {known[0]!r} only")
+    kind = DoRA if config.get("use_dora") else LoRA
+    return {
+        "rank": config["r"],
+        "alpha": config["lora_alpha"],
+        "dropout": config.get("lora_dropout", 0.0),
+        "kind": kind,
+    }
 
 
 def _state(found: dict[str, LoRA]) -> dict[str, Tensor]:

@@ -32,6 +32,9 @@ class FourBitLinear(nn.Linear):
     A block is 64 weights of the matrix read row by row. ``weight`` is computed anew whenever it is asked for and has
     no gradient; the bias stays as it is.
 
+    Attributes:
+        kind: of the map that it stands for, ``nn.Linear`` or ``Conv1D``.
+
     Args:
         base: the map that is to be kept in fewer bits; it is not changed.
         levels: the q, 16 ascending numbers from -1 to 1.
@@ -45,6 +48,7 @@ class FourBitLinear(nn.Linear):
         nn.Module.__init__(self)
         weight = matrix(base).detach()
         _check(weight, levels)
+        self.kind = type(base)
         self.out_features, self.in_features = weight.shape
         self.bias = base.bias
         self.register_buffer("levels", weight.new_tensor(levels), persistent=False)
@@ -66,6 +70,16 @@ class FourBitLinear(nn.Linear):
         """The map's result."""
         y = _Product.apply(x, self)
         return y if self.bias is None else y + self.bias.to(y.dtype)
+
+    def whole(self) -> nn.Module:
+        """A map of the kind that it stands for, with the matrix as it is given back."""
+        flat = issubclass(self.kind, nn.Linear)
+        sizes = (self.in_features, self.out_features)
+        with torch.device("meta"):
+            map_ = nn.Linear(*sizes, bias=False) if flat else self.kind(*reversed(sizes))
+        map_.weight = nn.Parameter(self.weight if flat else self.weight.T.contiguous(), requires_grad=False)
+        map_.bias = self.bias
+        return map_
 
 
 class _Product(torch.autograd.Function):
@@ -97,15 +111,11 @@ def quantize(model: nn.Module, targets: Sequence[str], levels: Sequence[float | 
 def dequantize(model: nn.Module) -> None:
     """Gives the maps whole matrices again, rounded as they are, into which ``merge_lora`` can put a correction.
 
-    ``Conv1D`` of transformers comes back as ``nn.Linear``, the same map.
-
     Raises:
         ValueError: the model has no map in four bits.
     """
     for name, linear in list(wrappers(model, FourBitLinear)):
-        whole = nn.Linear(linear.in_features, linear.out_features, bias=False, device="meta")
-        whole.weight, whole.bias = nn.Parameter(linear.weight, requires_grad=False), linear.bias
-        put(model, name, whole.train(linear.training))
+        put(model, name, linear.whole().train(linear.training))
 
 
 def stored_bytes(model: nn.Module) -> int:

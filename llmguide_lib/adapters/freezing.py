@@ -15,8 +15,10 @@ def freeze(model: nn.Module, patterns: Sequence[str] = ("*",)) -> None:
     """Lets no parameter learn whose name fits one of the patterns (``token_embedding.*``, ``blocks.[0-2].*``).
 
     Raises:
-        ValueError: a pattern fits no parameter.
+        ValueError: one text instead of a list, or a pattern that fits no parameter.
     """
+    if isinstance(patterns, str):
+        raise ValueError(f"patterns ({patterns!r}) must be a list of patterns, not one text")
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):

@@ -30,8 +30,8 @@ class LoRA(Wrapped):
         alpha: the correction's scale is ``alpha / rank``, so that another rank wants about the same learning rate.
         dropout: probability of dropping an input of the correction in training.
     Raises:
-        ValueError: a rank that is not positive or larger than the matrix, an alpha that is not positive, a dropout
-            outside [0, 1).
+        ValueError: a rank that is not positive or larger than the matrix, an alpha that is not positive and
+            finite, a dropout outside [0, 1).
     Source: Hu et al. 2022, section 4.1, https://arxiv.org/abs/2106.09685
     """
 
@@ -40,8 +40,8 @@ class LoRA(Wrapped):
         check_positive(rank=rank)
         if rank > min(self.in_features, self.out_features):
             raise ValueError(f"rank ({rank}) must not exceed the matrix's ({self.out_features}, {self.in_features})")
-        if not alpha > 0:
-            raise ValueError(f"alpha ({alpha}) must be positive")
+        if not 0 < alpha < math.inf:
+            raise ValueError(f"alpha ({alpha}) must be positive and finite")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout ({dropout}) must be at least 0 and less than 1")
         self.rank, self.alpha, self.dropout = rank, alpha, dropout
@@ -72,6 +72,9 @@ class LoRA(Wrapped):
 
     def weight(self) -> Float[Tensor, "O I"]:
         """The weight with its correction."""
+        return matrix(self.base) if self.merged else self._whole()
+
+    def _whole(self) -> Float[Tensor, "O I"]:
         return matrix(self.base) + self.correction()
 
     def merge(self) -> None:
@@ -94,6 +97,19 @@ class LoRA(Wrapped):
         matrix(self.base).data.copy_(self._plain)
         self._plain = None
 
+    def _save_to_state_dict(self, *arguments: object) -> None:
+        self._check_apart()
+        super()._save_to_state_dict(*arguments)
+
+    def _load_from_state_dict(self, *arguments: object) -> None:
+        self._check_apart()
+        super()._load_from_state_dict(*arguments)
+
+    def _check_apart(self) -> None:
+        """Refuses a state whose weight holds the correction: whoever loads it would correct it once more."""
+        if self.merged:
+            raise ValueError("model: its LoRA is merged into the weights; unmerge it, or remove it and keep them so")
+
 
 class DoRA(LoRA):
     r"""LoRA that corrects direction and length of each row apart.
@@ -111,15 +127,18 @@ class DoRA(LoRA):
         self.magnitude = nn.Parameter(matrix(base).detach().norm(dim=1))
 
     def _corrected(self, x: Float[Tensor, "*b I"]) -> Float[Tensor, "*b O"]:
-        factor = self.magnitude / super().weight().detach().norm(dim=1)
+        factor = self.magnitude / _lengths(super()._whole().detach())
         bias = 0.0 if self.base.bias is None else self.base.bias
         plain = self.base(x)
         return plain + (factor - 1) * (plain - bias) + factor * self._low_rank(x)
 
-    def weight(self) -> Float[Tensor, "O I"]:
-        """The weight with its correction."""
-        corrected = super().weight()
-        return corrected * (self.magnitude / corrected.norm(dim=1)).unsqueeze(1)
+    def _whole(self) -> Float[Tensor, "O I"]:
+        corrected = super()._whole()
+        return corrected * (self.magnitude / _lengths(corrected)).unsqueeze(1)
+
+
+def _lengths(rows: Float[Tensor, "O I"]) -> Float[Tensor, "O"]:
+    return rows.norm(dim=1).clamp(min=torch.finfo(rows.dtype).tiny)  # a row of zeros stays one, not 0/0
 
 
 def add_lora(

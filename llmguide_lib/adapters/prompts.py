@@ -21,13 +21,14 @@ class PromptTuned(nn.Module):
         model: a model with ``token_embedding`` and ``hidden``; all of it is frozen.
         length: how many vectors. They begin as the embeddings of tokens drawn at random.
     Raises:
-        ValueError: a length that is not positive or leaves no room for a text.
+        ValueError: a length that is not positive or leaves no room for a text, or a model that is none of ours.
     Source: Lester et al. 2021, section 2, https://arxiv.org/abs/2104.08691
     """
 
     def __init__(self, model: nn.Module, length: int) -> None:
         super().__init__()
-        self.model = _frozen(model, length)
+        _check(model, length)
+        self.model = model.requires_grad_(False)
         self.config = model.config
         drawn = torch.randint(model.config.vocab_size, (length,), device=model.token_embedding.weight.device)
         self.prompt = nn.Parameter(model.token_embedding.weight.detach()[drawn].clone())
@@ -64,15 +65,16 @@ class PrefixTuned(nn.Module):
         model: a model that takes a ``KVCache``; all of it is frozen.
         length: how many keys and values in each layer.
     Raises:
-        ValueError: a length that is not positive or leaves no room for a text, or a model without a cache.
+        ValueError: a length that is not positive or leaves no room for a text, a model without a cache or none of ours.
     Source: Li and Liang 2021, section 4, https://arxiv.org/abs/2101.00190 (without their reparametrisation)
     """
 
     def __init__(self, model: nn.Module, length: int) -> None:
         super().__init__()
+        _check(model, length)
         if "cache" not in signature(model.hidden).parameters:
             raise ValueError(f"model ({type(model).__name__}) reads both sides and has no cache: use PromptTuned")
-        self.model = _frozen(model, length)
+        self.model = model.requires_grad_(False)
         self.config = model.config
         cache = KVCache(model.config.num_layers, length)
         drawn = torch.randint(model.config.vocab_size, (1, length), device=model.token_embedding.weight.device)
@@ -91,11 +93,12 @@ class PrefixTuned(nn.Module):
     scores, forward = PromptTuned.scores, PromptTuned.forward
 
 
-def _frozen(model: nn.Module, length: int) -> nn.Module:
+def _check(model: nn.Module, length: int) -> None:
+    if not hasattr(model, "hidden") or not hasattr(model, "token_embedding"):
+        raise ValueError(f"model ({type(model).__name__}) is none of this library's; from_hf makes one of it")
     check_positive(length=length)
     if length >= model.config.max_seq_len:
         raise ValueError(f"length ({length}) must be less than the model's max_seq_len ({model.config.max_seq_len})")
-    return model.requires_grad_(False)
 
 
 def _begun(mask: Bool[Tensor, "B T"] | None, length: int) -> Bool[Tensor, "B S"] | None:

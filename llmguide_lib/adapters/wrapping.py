@@ -33,7 +33,7 @@ def wrap(model: nn.Module, targets: Sequence[str], around: Callable[[nn.Module],
     Args:
         targets: names of maps, or the ends of names after a dot: ``q_proj``, ``blocks.0.attention.q_proj``.
     Raises:
-        ValueError: a target names nothing or no linear map, a map is wrapped already or shares its weight.
+        ValueError: no target; one that names nothing or no linear map; a map that is wrapped or shares its weight.
     """
     found = find(model, targets)
     made = {name: around(base).to(base.weight).train(base.training) for name, base in found.items()}
@@ -71,10 +71,12 @@ def find(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:
     """The linear maps that ``targets`` name, as in ``wrap``.
 
     Raises:
-        ValueError: a target names nothing or no linear map, a map is wrapped already or shares its weight.
+        ValueError: no target; one that names nothing or no linear map; a map that is wrapped or shares its weight.
     """
     if isinstance(targets, str):
         raise ValueError(f"targets ({targets!r}) must be a list of names, not one text")
+    if not targets:
+        raise ValueError(f"targets ({targets!r}) must name at least one linear map")
     modules, found = dict(model.named_modules()), {}
     owners = [id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)]
     for target in targets:
