@@ -65,21 +65,35 @@ def test_the_file_opens_from_the_disk_and_says_what_torch_says(disk, tmp_path, l
     assert disk_page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_the_file_follows_the_system_until_the_reader_chooses(disk, tmp_path):
+    disk_page = disk(written(tmp_path, explorers=only_next_token(model := decoder()), model=model))
+    theme = "document.documentElement.dataset.theme"
+    for system, offered in (("dark", "Light"), ("light", "Dark")):
+        disk_page.emulate_media(color_scheme=system)
+        disk_page.get_by_role("button", name=offered).wait_for()
+        assert disk_page.evaluate(theme) == system
+    disk_page.get_by_role("button", name="Dark").click()
+    for system in ("dark", "light"):
+        disk_page.emulate_media(color_scheme=system)
+        assert disk_page.evaluate(theme) == "dark"
+
+
 def test_the_other_language_goes_on_with_what_was_typed_and_started(disk, tmp_path):
     disk_page = disk(written(tmp_path, explorers=only_next_token(model := decoder()) * 2, model=model))
     begin(disk_page)
-    disk_page.locator("textarea").fill("another")
+    disk_page.locator("textarea").first.fill("another")
     english = disk_page.locator("#llm-facts").inner_text()
     disk_page.get_by_role("button", name="中文").click()
-    disk_page.get_by_role("button", name="接着写").wait_for()
-    assert disk_page.locator("textarea").input_value() == "another" and disk_page.locator("textarea").count() == 1
+    disk_page.get_by_role("button", name="接着写").last.wait_for()
+    box = disk_page.locator("textarea")
+    assert box.count() == 2 and box.first.input_value() == "another" and box.last.input_value() == TEXT
     assert disk_page.evaluate("[document.documentElement.lang, llmguideModels.size]") == ["zh-CN", 1]
     assert disk_page.locator("#llm-facts").inner_text().startswith("Llama，2 层")
     assert disk_page.get_by_text("模型就在这个文件里").is_visible()
     assert not disk_page.get_by_text("The model is inside this file").is_visible()
     assert violations(disk_page) == []
     disk_page.get_by_role("button", name="English").click()
-    disk_page.get_by_role("button", name="Continue the text").wait_for()
+    disk_page.get_by_role("button", name="Continue the text").last.wait_for()
     assert disk_page.locator("#llm-facts").inner_text() == english and "2 layers" in english
 
 
@@ -122,12 +136,11 @@ def test_all_explorers_that_take_the_family_are_on_the_page(disk, tmp_path):
     assert type(made[0]).__name__ == NextTokenExplorer.__name__  # what is understood at once stands on top
     disk_page = disk(export_page(model, tokenizer, tmp_path / "all.html"))
     assert disk_page.get_by_role("button", name="Start the model").count() == len(taken)
-    for count in range(len(taken)):
-        disk_page.get_by_role("button", name="Start the model").first.click()
-        disk_page.wait_for_function(
-            "n => document.querySelectorAll('.llm-start button').length === n", arg=len(taken) - count - 1
-        )
+    disk_page.get_by_role("button", name="Start the model").nth(1).click()
+    disk_page.wait_for_function("document.querySelectorAll('.llm-start button').length === 0")
     assert disk_page.evaluate("llmguideModels.size") == 1
+    second = disk_page.locator(".llm-explorer").nth(1)
+    assert second.evaluate("explorer => explorer.contains(document.activeElement)")  # where the reader was
     assert [text for text in disk_page.locator("[role=alert]").all_inner_texts() if text] == []
 
 

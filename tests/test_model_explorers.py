@@ -296,9 +296,29 @@ def test_sliders_and_seed_tell_python_and_have_labels(page):
     ):
         page.get_by_role("slider", name=label).press(key)
         assert page.evaluate(f"model.get('{name}')") == pytest.approx(value)
-    page.get_by_label("Seed").fill("7")
-    page.get_by_label("Seed").press("Enter")
-    assert page.evaluate("model.get('seed')") == 7
+    seed, refused = page.get_by_label("Seed"), page.locator("[role=alert]")
+    for typed in ("7", str(2**32 - 1)):
+        seed.fill(typed)
+        seed.press("Enter")
+        assert page.evaluate("model.get('seed')") == int(typed) and refused.inner_text() == ""
+    for typed, said in (("-1", "-1"), ("1.5", "1.5"), (str(2**32), str(2**32)), ("", "not a number")):
+        seed.fill(typed)
+        seed.press("Enter")
+        refused.filter(has_text=f"Seed is {said}, it must be a whole number from 0 to 4294967295.").wait_for()
+        assert page.evaluate("model.get('seed')") == int(seed.input_value()) == 2**32 - 1
+
+
+def test_what_takes_longer_than_a_moment_is_marked(page):
+    mount(page, next_token())
+    begin(page)
+    page.evaluate("""() => {
+      const post = Worker.prototype.postMessage;
+      Worker.prototype.postMessage = function (...given) { setTimeout(() => post.apply(this, given), 600); };
+    }""")
+    page.get_by_role("textbox", name="Text").fill("another")
+    page.locator(".llm-explorer[aria-busy=true]").wait_for()
+    page.locator(".llm-explorer:not([aria-busy])").wait_for()
+    assert page.locator(".llm-chips button").count() == len(TOKENIZER.encode("another"))
 
 
 def test_tokens_are_added_by_the_model_by_chance_and_by_the_reader(page):

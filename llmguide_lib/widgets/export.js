@@ -52,11 +52,15 @@ function show(lang) {
     return { el, stop };
   });
   document.getElementById("llm-explorers").replaceChildren(...views.map(({ el }) => el));
-  views.forEach(({ el }, place) => {
-    if (before[place] && !before[place].el.querySelector(".llm-start button")) el.querySelector(".llm-start button").click();
-  });
+  if (before.some(({ el }) => !el.querySelector(".llm-start button"))) document.querySelector("button[name=start]").click();
   setTimeout(() => before.forEach(({ stop }) => stop())); // when the new views have asked for the worker
   controls(lang);
+}
+
+// The explorers show one model, so one button starts all of them.
+function startAll({ target }) {
+  if (target.name !== "start") return;
+  for (const one of document.querySelectorAll("button[name=start]")) if (one.isConnected) one.click();
 }
 
 function controls(lang) {
@@ -64,6 +68,7 @@ function controls(lang) {
   const other = theme === "dark" ? "light" : "dark";
   const button = (label, click, attributes = {}) => node("button", { type: "button", click, ...attributes }, label);
   const turn = () => {
+    dark.removeEventListener("change", follow); // from now on the reader decides
     document.documentElement.dataset.theme = other;
     controls(lang);
     document.querySelector("#llm-controls button:last-child").focus();
@@ -79,6 +84,13 @@ function controls(lang) {
   document.getElementById("llm-controls").replaceChildren(...switches);
 }
 
-document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => {
+  document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
+  if (views.length) controls(document.documentElement.lang.slice(0, 2)); // the button offers the other theme
+};
+dark.addEventListener("change", follow);
+document.getElementById("llm-explorers").addEventListener("click", startAll);
+follow();
 const drawn = await Promise.all(states.map(({ explorer }) => imported(modules[explorer])));
 show(document.documentElement.lang.slice(0, 2));

@@ -1,6 +1,7 @@
 // The controls of a sampler: temperature, top-k, top-p, min-p and seed.
 
-import { node, slider } from "./dom.js";
+import { node, slider, store } from "./dom.js";
+import { Refusal } from "./refusals.js";
 import { distribution, greedy } from "./sample.js";
 import { speaker } from "./texts.js";
 
@@ -10,7 +11,10 @@ const CONTROLS = {
   all: { en: "all", zh: "全部" },
   off: { en: "off", zh: "不用" },
   seed: { en: "Seed", zh: "随机种子" },
+  nothing: { en: "not a number", zh: "空的" },
+  whole: { en: "a whole number from 0 to {0}", zh: "0 到 {0} 的整数" },
 };
+const LARGEST_SEED = 2 ** 32 - 1;
 const LARGEST_TOP_K = 50; // one step further on the slider means all tokens
 export const SETTINGS = ["temperature", "top_k", "top_p", "min_p", "seed"];
 
@@ -28,8 +32,9 @@ export function drawnFrom(logits, sampling) {
   return certain;
 }
 
-// Elements that call tell({name: value}) when one is moved; `set` shows what the model stores.
-export function settings(model, tell) {
+// Elements that store what is moved; `set` shows what is stored. `attempt` shows the sentence of what is refused.
+export function settings(model, attempt) {
+  const tell = (values) => store(model, values);
   const say = speaker(CONTROLS, model.get("lang"));
   const fixed = (value) => value.toFixed(2);
   const range = (label, name, bounds, words, stored = (value) => value) =>
@@ -48,8 +53,15 @@ export function settings(model, tell) {
     top_p: range("Top-p", "top_p", { min: 0.05, max: 1, step: 0.05 }, (value) => (value < 1 ? fixed(value) : say("all"))),
     min_p: range("Min-p", "min_p", { min: 0, max: 0.5, step: 0.01 }, (value) => (value ? fixed(value) : say("off"))),
   };
-  const seed = node("input", { type: "number", min: 0, step: 1, class: "llm-number" });
-  seed.addEventListener("change", () => tell({ seed: Math.abs(Math.trunc(Number(seed.value))) || 0 }));
+  const seed = node("input", { type: "number", min: 0, max: LARGEST_SEED, step: 1, class: "llm-number" });
+  const sow = () => {
+    const [typed, number] = [seed.value, Number(seed.value)];
+    seed.value = model.get("seed");
+    const fits = typed !== "" && Number.isInteger(number) && number >= 0 && number <= LARGEST_SEED;
+    if (!fits) throw new Refusal("range", say("seed"), typed || say("nothing"), say("whole", LARGEST_SEED));
+    tell({ seed: number });
+  };
+  seed.addEventListener("change", attempt(sow));
   const set = () => {
     for (const [name, one] of Object.entries(sliders)) one.set(name === "top_k" ? model.get(name) || LARGEST_TOP_K + 1 : model.get(name));
     seed.value = model.get("seed");

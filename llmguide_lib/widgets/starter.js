@@ -1,6 +1,6 @@
 // The frame of every explorer that runs a model: a still picture and a start button, then the explorer itself.
 
-import { button, node } from "./dom.js";
+import { button, change, node } from "./dom.js";
 import { REFUSALS } from "./refusals.js";
 import { canOpen, openModel } from "./session.js";
 import { speaker } from "./texts.js";
@@ -22,6 +22,7 @@ const FRAME = {
   broken: { en: "Something went wrong: {0}. Start again.", zh: "出错了：{0}。请重新启动。" },
 };
 const PATIENCE_MS = 4000;
+const MOMENT_MS = 150; // what takes longer shows that it is being computed
 
 // What an explorer's module exports as default. `texts` has the key `title`.
 //
@@ -48,51 +49,57 @@ function render(model, el, { texts, build, still, weights }) {
     parts.error.textContent = !error ? "" : sentence(error, lang) ?? say("broken", error.message);
   };
   const life = new AbortController(); // of this view of the explorer
-  const run = async () => {
-    explain(null);
-    const engine = await loaded(model, say, parts, { weights, life: life.signal });
-    life.signal.addEventListener("abort", engine.close);
-    const attempt = (act) => attempting(act, explain, life.signal);
-    const { element, stop } = build({ model, say, engine, attempt });
-    if (stop) life.signal.addEventListener("abort", stop);
-    parts.body.replaceChildren(element);
-    parts.start.replaceChildren();
-    if (weights) parts.rounded.textContent = say("rounded");
-    parts.body.querySelector("textarea, input, button")?.focus({ preventScroll: true });
-  };
-  const offer = () => {
-    const label = say("start", (model.get("size_bytes") / 1e6).toFixed(1));
-    parts.start.replaceChildren(button(label, () => run().catch(failed)));
-    parts.status.textContent = say("still");
-  };
-  const failed = (error) => {
-    if (life.signal.aborted) return;
-    offer();
-    if (error.name !== "AbortError") explain(error);
-    parts.start.firstChild.focus({ preventScroll: true });
-  };
-  parts.body.append(still(model, say));
-  if (canOpen(model)) offer();
-  else parts.status.textContent = sentence({ key: "elsewhere", values: [] }, lang);
   const { start, status, error, body, rounded } = parts;
-  const frame = {
+  const whole = node("div", {
     class: "llm-explorer",
     role: "group",
     "aria-label": say("title"), // a page may have two of a kind
     "data-lm-suppress-shortcuts": "true", // JupyterLab's Shift+Enter would run the cell again and begin anew
+  });
+  const marked = marking(whole);
+  // Changes what is there; the keyboard goes to `next` if it was in this explorer.
+  const changed = (act, next) => {
+    const held = whole.contains(document.activeElement);
+    act();
+    if (held) next()?.focus({ preventScroll: true });
   };
-  el.replaceChildren(node("div", frame, start, status, error, body, rounded));
+  const run = async () => {
+    explain(null);
+    const engine = await loaded(model, say, parts, { weights, life: life.signal, changed });
+    life.signal.addEventListener("abort", engine.close);
+    const attempt = (act) => attempting(marked(act), explain, life.signal);
+    const { element, stop } = build({ model, say, engine, attempt });
+    if (stop) life.signal.addEventListener("abort", stop);
+    const show = () => [body.replaceChildren(element), start.replaceChildren()];
+    changed(show, () => body.querySelector("textarea, input, button"));
+    if (weights) rounded.textContent = say("rounded");
+  };
+  const offer = () => {
+    const label = say("start", (model.get("size_bytes") / 1e6).toFixed(1));
+    const begin = change(button(label, () => run().catch(failed)), { name: "start" });
+    changed(() => start.replaceChildren(begin), () => begin);
+    status.textContent = say("still");
+  };
+  const failed = (problem) => {
+    if (life.signal.aborted) return;
+    offer();
+    if (problem.name !== "AbortError") explain(problem);
+  };
+  body.append(still(model, say));
+  if (canOpen(model)) offer();
+  else status.textContent = sentence({ key: "elsewhere", values: [] }, lang);
+  whole.append(start, status, error, body, rounded);
+  el.replaceChildren(whole);
   return () => life.abort();
 }
 
 // Opens the model with a progress bar and a button that gives up.
-async function loaded(model, say, { start, status }, { weights, life }) {
+async function loaded(model, say, { start, status }, { weights, life, changed }) {
   const giving = new AbortController();
   const signal = AbortSignal.any([giving.signal, life]);
   const bar = node("progress", { max: 1, "aria-label": say("waiting") });
   const cancel = button(say("cancel"), () => giving.abort());
-  start.replaceChildren(bar, cancel);
-  cancel.focus({ preventScroll: true });
+  changed(() => start.replaceChildren(bar, cancel), () => cancel);
   status.textContent = say("waiting");
   const patience = setTimeout(() => model.send && (status.textContent = say("patience")), PATIENCE_MS);
   const tell = (share) => {
@@ -112,6 +119,22 @@ async function loaded(model, say, { start, status }, { weights, life }) {
 // The refusal may come from the worker, or from another explorer's copy of its class: its key tells.
 function sentence({ key, values }, lang) {
   return key in REFUSALS ? speaker(REFUSALS, lang)(key, ...values) : null;
+}
+
+// Gives a function that makes acts mark the element as busy while one of them takes longer than a moment.
+function marking(element) {
+  let [running, moment] = [0, null];
+  return (act) => async (...given) => {
+    if (!running++) moment = setTimeout(() => element.setAttribute("aria-busy", "true"), MOMENT_MS);
+    try {
+      return await act(...given);
+    } finally {
+      if (!--running) {
+        clearTimeout(moment);
+        element.removeAttribute("aria-busy");
+      }
+    }
+  };
 }
 
 function attempting(act, explain, signal) {
