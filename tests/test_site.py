@@ -27,6 +27,7 @@ from bookbuilder.explorers import read_explorers  # noqa: E402
 from bookbuilder.manifest import LANGUAGES, BookError, read_manifest  # noqa: E402
 from bookbuilder.pages import fold_results, make_page  # noqa: E402
 from sample_site import write_sample_site  # noqa: E402
+from scripts import benchmark  # noqa: E402
 
 from llmguide_lib import course  # noqa: E402
 from llmguide_lib.notebook.verdicts import VERDICTS  # noqa: E402
@@ -439,6 +440,7 @@ def test_the_page_of_claims_has_each_claim_with_its_verdict(html):
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_the_page_of_explorers_leads_to_each_of_them(page, lang):
+    page.set_default_timeout(20_000)  # a lesson with everything in it is a large page
     visit(page, f"{lang}/index.html")
     page.get_by_role("main").locator('a[href="explorers.html"]').click()
     item = page.get_by_role("listitem").filter(has_text="top-k")
@@ -459,6 +461,12 @@ def test_a_whole_model_in_one_file_answers(page, lang, name):
     explorer.locator(".llm-start button").click()
     explorer.get_by_role("textbox").first.wait_for()
     assert page.evaluate("document.documentElement.lang").startswith(lang)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="it reads what Linux says of memory")
+def test_the_benchmark_of_explorers_finds_what_it_measures(browser, book):
+    found = benchmark("explorers").start(browser, f"{book}/")
+    assert found["tokens_per_second"] > 0 and found["foreign_requests"] == 0
 
 
 def test_an_explorer_that_the_book_does_not_describe_stops_the_build():
