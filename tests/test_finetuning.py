@@ -143,6 +143,9 @@ def test_the_record_is_of_the_lessons_cells_and_whole(experiment, record):
     for task, methods in (("which_library", first), ("kind_of_object", second)):
         for method, number in product(methods, experiment.LABELS):
             assert record["cells"][f"{task}, {method}, {number}"].keys() == draws
+    for method, number in product(("full", "frozen features", "TF-IDF"), experiment.LABELS):
+        assert record["cells"][f"more tokens, which_library, {method}, {number}"].keys() == draws
+    assert record["timed"].keys() == set(first) and all(len(times) == 3 for times in record["timed"].values())
 
 
 def test_recorded_accuracies_are_those_of_the_recorded_hits(record):
@@ -153,14 +156,34 @@ def test_recorded_accuracies_are_those_of_the_recorded_hits(record):
                     assert cell["accuracy"] == round(int(cell["hits"], 16).bit_count() / total, 4)
 
 
-def test_recorded_rates_are_those_that_the_trials_chose(experiment, record):
-    for method in experiment.RATES:
-        name = f"which_library, {method}"
-        trials = {rate: record["trials"][f"{name}, {rate:g}"][str(experiment.TRIALS[0])]["accuracy"] for rate in
-                  experiment.RATES[method]}  # fmt: skip
-        chosen = max(trials, key=trials.get)
-        assert record["chosen"][name] == f"{chosen:g}"
+def test_recorded_rates_are_those_that_the_trials_chose_and_lie_within_what_was_tried(experiment, record):
+    found = {f"which_library, {method}": method for method in experiment.RATES}
+    found |= {f"kind_of_object, {method}": method for method in experiment.SECOND}
+    found |= {f"{prefix}, which_library, full": "full" for prefix in ("more tokens", "decoder")}
+    for name, method in found.items():
+        trials = {rate: record["trials"][f"{name}, {rate:g}"] for rate in experiment.RATES[method]}
+        means = {rate: sum(trial["accuracy"] for trial in tried.values()) / 2 for rate, tried in trials.items()}
+        assert all(tried.keys() == {str(seed) for seed in experiment.TRIALS} for tried in trials.values())
+        chosen = max(means, key=means.get)
+        assert record["chosen"][name] == f"{chosen:g}" and min(means) < chosen < max(means)
         assert {cell["rate"] for cell in record["cells"][f"{name}, 200"].values()} == {chosen}
+
+
+def test_a_result_of_another_rate_is_measured_anew(experiment, monkeypatch, tmp_path):
+    monkeypatch.setattr(experiment, "RESULTS", tmp_path / "finetuning.json")
+    record = experiment.Record()
+    for seed in (0, 1):
+        record.once("cells", "a", seed, lambda seed: {"accuracy": 1.0, "rate": 0.1 + seed})
+    for seed in (0, 1, 2):
+        record.forget("a", seed, 0.1)
+    assert record.content["cells"]["a"].keys() == {"0"}
+
+
+def test_other_values_than_the_lessons_last_for_a_while_only(experiment, lesson):
+    short = experiment.texts("which_library", "test")
+    with experiment.altered(LENGTH=5):
+        assert experiment.texts("which_library", "test").tokens.shape[1] == lesson["LENGTH"] == 5
+    assert lesson["LENGTH"] == 32 and torch.equal(experiment.texts("which_library", "test").tokens, short.tokens)
 
 
 def test_the_tests_texts_are_still_those_of_the_record(record):
