@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What finetuning brings, by method and number of labels: chapter 09's table, and what it costs elsewhere.
 
-    python benchmarks/finetuning.py         # about an hour on one thread; goes on where it stopped
+    python benchmarks/finetuning.py         # about two hours on one thread; goes on where it stopped
 
 It runs the cells of the lesson itself, so that the record and what a reader trains cannot differ. Every method reads
 the same first 32 tokens of a text. Learning rates (and what holds linear models back) are chosen on the validation
@@ -15,7 +15,8 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -57,6 +58,7 @@ RATES = {  # five for each, the best of them not at an edge
 }
 SECOND = ("from scratch", "full", "LoRA 4")  # the methods of the second task
 LONGER, LONGER_RATE = 3, 1e-3  # times the steps, and the rate, of another try from scratch
+MORE = 128  # tokens of a text in another try, in which all may read more
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 STRENGTHS = (1.0, 10.0, 100.0)
 NGRAMS = {
@@ -89,6 +91,23 @@ def names() -> dict:
     for name, code in cells().items():
         exec(compile(code, f"{LESSON.name}:{name}", "exec"), found)
     return found
+
+
+@contextmanager
+def altered(**values: object) -> Iterator[None]:
+    """Other values than the lesson's, for a while."""
+    before = {name: names()[name] for name in values}
+    try:
+        _put(values)
+        yield
+    finally:
+        _put(before)
+
+
+def _put(values: dict) -> None:
+    names().update(values)
+    for made in (texts, held_states):  # with the other values
+        made.cache_clear()
 
 
 @cache
@@ -134,12 +153,13 @@ class Record:
             "lesson": cells_hash(),
             "command": "python benchmarks/finetuning.py",
             "what": "share of right answers on the test part by task, method, labels and draw (hits: one bit for each "
-            "test text); seconds are CPU seconds of training on one thread",
+            "test text); seconds are CPU seconds of training on one thread: compare those under timed, which were "
+            "measured in turn on one machine",
             "measured_on": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
             "corpus": report.corpus_hash(),
         }
-        for part in ("trials", "chosen", "cells", "tests"):
+        for part in ("trials", "chosen", "cells", "tests", "timed"):
             self.content.setdefault(part, {})
 
     def once(self, part: str, name: str, seed: int, run: Callable[..., dict], *arguments: object) -> dict:
@@ -193,12 +213,9 @@ def result(task: str, method: str, reader: nn.Module, number: int, rate: float, 
 
 
 def longer(reader: nn.Module, seed: int) -> dict:
-    """Training from scratch with a lower rate and more steps, in case equal steps are too few for it."""
-    names()["STEPS"][1000] *= LONGER
-    try:
+    """Training from scratch with more steps, in case equal steps are too few for it."""
+    with altered(STEPS=names()["STEPS"] | {1000: LONGER * names()["STEPS"][1000]}):
         return result("which_library", "from scratch", reader, 1000, LONGER_RATE, seed)
-    finally:
-        names()["STEPS"][1000] //= LONGER
 
 
 def kept(task: str, method: str, number: int, model: nn.Module) -> dict:
@@ -247,14 +264,13 @@ def by_rate(
         record.once("cells", name, seed, result, task, method, reader, number, best[method])
 
 
-def linear(record: Record, task: str) -> None:
+def linear(record: Record, task: str, prefix: str = "") -> None:
     """Frozen features and TF-IDF, each with a logistic regression."""
-    if task not in record.content["tests"]:
-        record.content["tests"][task] = len(examples(task, "test"))
+    record.content["tests"][f"{prefix}{task}"] = len(examples(task, "test"))
     strengths = {f"{kind} {strength:g}": (kind, strength) for kind, strength in product(NGRAMS, STRENGTHS)}
     kinds = {"frozen features": (frozen, {f"{one:g}": one for one in PENALTIES}), "TF-IDF": (tfidf, strengths)}
     for number, (kind, (run, options)) in product(LABELS, kinds.items()):
-        name = f"{task}, {kind}, {number}"
+        name = f"{prefix}{task}, {kind}, {number}"
         best = record.choose(name, options, TRIALS, partial(run, task, "validation", number))
         for seed in SEEDS:
             record.once("cells", name, seed, run, task, "test", number, best)
@@ -387,6 +403,26 @@ def bits(model: nn.Module, tokenizer) -> dict[str, float]:
     return found
 
 
+def time_all(record: Record, reader: nn.Module) -> None:
+    """What each method's training takes with 200 labels, all in turn, three times."""
+    task, chosen = "which_library", record.content["chosen"]
+    kind, strength = chosen[f"{task}, TF-IDF, {TUNED_AT}"].split()
+    linears = {
+        "frozen features": (frozen, float(chosen[f"{task}, frozen features, {TUNED_AT}"])),
+        "TF-IDF": (tfidf, (kind, float(strength))),
+    }
+
+    def timed(method: str, again: int) -> dict:
+        if method in linears:
+            run, option = linears[method]
+            return {"seconds": run(task, "validation", TUNED_AT, option, again)["seconds"]}
+        rate = float(chosen[f"{task}, {method}"])
+        return {"seconds": trained(task, method, reader, TUNED_AT, rate, again)[1]}
+
+    for again, method in product(range(3), (*linears, *RATES)):
+        record.once("timed", method, again, timed, method)
+
+
 def main() -> None:
     """Measures what is not measured yet, the most important first."""
     torch.set_num_threads(1)
@@ -409,6 +445,10 @@ def main() -> None:
         record.once("cells", f"decoder reads {SPECIAL}, {method}", seed, specialised, method)
     for seed in SEEDS:
         record.once("cells", "which_library, from scratch for longer, 1000", seed, longer, pretrained)
+    time_all(record, pretrained)
+    with altered(LENGTH=MORE):
+        linear(record, "which_library", "more tokens, ")
+        by_rate(record, "which_library", pretrained, ("full",), LABELS, "more tokens, ")
     report.write(RESULTS, record.content)
 
 
