@@ -105,9 +105,11 @@ def test_merged_a_map_has_the_same_weight_and_its_state_cannot_be_mistaken(llama
     ADD[kind](llama)
     shake(llama)
     plain, state, corrected = copy.deepcopy(llama), llama.state_dict(), llama.blocks[0].attention.q_proj
-    weight = corrected.weight().detach()
+    weight, correction = corrected.weight().detach(), corrected.correction().detach()
+    torch.testing.assert_close(weight - corrected.base.weight, correction)
     adapters.merge_lora(llama)
     torch.testing.assert_close(corrected.weight().detach(), weight)
+    torch.testing.assert_close(corrected.correction().detach(), correction)
     for use in (llama.state_dict, lambda: llama.load_state_dict(state)):
         with pytest.raises(ValueError, match="its LoRA is merged into the weights; unmerge it, or remove it"):
             use()

@@ -431,7 +431,7 @@ METHODS: dict[str, Callable[[nn.Module], nn.Module]] = {
 # %% [markdown] lang="en" name="finetune-text"
 # And all learn by the same loop: batches of 16 texts, AdamW, a short warm-up and a cosine down to zero, 40, 80 or 120 steps for 50, 200 or 1,000 labels.
 # The learning rate was chosen for each method among five, a factor of three apart: the best on the validation texts with 200 labels, over two draws that the table does not use.
-# %% [markdown] lang="zh" of="01f01489"
+# %% [markdown] lang="zh" of="a7dc409f"
 # 训练循环也只有一个：每批 16 段文本，AdamW，短暂预热后按余弦降到零；50、200、1,000 个标注分别走 40、80、120 步。
 # 每种方法的学习率从五个里挑一个，相邻的差三倍：用 200 个标注各试两次，看哪个在验证文本上最好；这两次抽签不进后面的表。
 # %% name="finetune"
@@ -557,7 +557,7 @@ else:
 #
 # Five draws take about half an hour on one core, so they are recorded (`python benchmarks/finetuning.py`, which runs the cells above). Mean accuracy on the test
 # texts and half the width of its 95 % interval over draws; in the last columns what one task costs at 200 labels: numbers trained and seconds of training on one core (median of three, all methods in turn).
-# %% [markdown] lang="zh" of="2538d126"
+# %% [markdown] lang="zh" of="52bb744f"
 # ### 整张表
 #
 # 五次抽签在单核上大约要半小时，所以事先记录（`python benchmarks/finetuning.py`，它运行的就是上面这些单元格）。表里是测试文本上的平均准确率，
@@ -649,8 +649,8 @@ assert gap("LoRA 4", 1000, "full").low < -0.05 and lead("which_library", 1000, "
 # **Two kinds of chance.** At 1,000 labels full finetuning leads TF-IDF in all draws by about the same small amount: other labels would have shown it again. But over test texts such a difference turns up by chance in one case of five. A difference must pass
 # both questions. (And of 27 comparisons, one or two look like something even where there is nothing.)
 #
-# **Seconds are saved less than numbers.** LoRA trains half a percent of the numbers in four fifths of the time: forward and backward still go through the whole network. What is saved is memory for the optimizer and storage.
-# %% [markdown] lang="zh" of="0f3d3b55"
+# **Seconds are saved less than numbers.** LoRA trains half a percent of the numbers in three quarters of the time: forward and backward still go through the whole network. What is saved is memory for the optimizer and storage.
+# %% [markdown] lang="zh" of="f87f9876"
 # **预训练能顶标注。** 只用 50 个标注，预训练的网络就胜过用 1,000 个标注从零训练的同一个网络。可是大家走的步数一样，这公平吗？从零开始的网络要学的更多，
 # 有 1,000 个标注时，它每次抽签的结果也忽高忽低。所以又让它重新训练了一遍，步数三倍。这样好了一些，上面两行就是比较：
 # 有预训练的 200 个标注，胜过没有预训练的 1,000 个；50 个则差不多相当。猜词的时候没有人跟网络提过“库”；但决定一个词会不会出现的东西，也正是区分各库文本的东西。
@@ -669,18 +669,18 @@ assert gap("LoRA 4", 1000, "full").low < -0.05 and lead("which_library", 1000, "
 # **两种偶然。** 1,000 个标注时，全量微调在每次抽签里都领先 TF-IDF 一点点，而且差不多一样多：换一批标注，还会如此。但换一批测试文本，这样的差距五次里有一次是碰巧出现的。
 # 一个差距要两关都过才算数。（况且比较了 27 次，即使什么差别都没有，也会有一两次看上去像有差别。）
 #
-# **省的参数多，省的时间少。** LoRA 只训练不到百分之一的参数，时间却要五分之四：前向和反向仍要穿过整个网络。省下的是优化器占的内存和存储空间。
+# **省的参数多，省的时间少。** LoRA 只训练不到百分之一的参数，时间却要四分之三：前向和反向仍要穿过整个网络。省下的是优化器占的内存和存储空间。
 # %% [markdown] lang="en" name="more"
 # ### And if they may read more?
 #
 # Thirty-two tokens are our budget; nothing in the task asks for it, and two thirds of the texts go on. The same comparison with up to 128 tokens, rates and strengths chosen anew (recorded by the same command):
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="a7d43280"
 # ### 如果允许多读一些？
 #
 # 只读 32 个词元，是我们的预算所限，不是任务的要求；三分之二的文本后面还有。下面是同样的比较，最多读 128 个词元，学习率和正则化强度都重新选过（由同一条命令记录）：
 # %% [markdown] lang="en" name="guess-more" role="prediction"
 # **Predict.** Who gains more from four times the text: who counts words, or the network? Is the network still ahead at 1,000 labels?
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="e5f51d4a"
 # **先预测。** 文本长到四倍，谁得益更多：数词，还是网络？有 1,000 个标注时，网络还领先吗？
 # %% name="more-table"
 MORE = "more tokens, which_library"
@@ -688,9 +688,8 @@ lengths = torch.tensor([len(tokenizer.encode(example.text)) for example in examp
 print(f"test texts: median {lengths.median():.0f} tokens; longer than 32: {(lengths > 32).double().mean():.0%}, "
       f"than 128: {(lengths > 128).double().mean():.0%}")  # fmt: skip
 for method in ("TF-IDF", "frozen features", "full"):
-    texts = [f"{100 * accuracies('which_library', method, number).mean():.1f} -> "
-             f"{100 * accuracies(MORE, method, number).mean():.1f}" for number in LABELS]  # fmt: skip
-    print(f"{method:16}", *(f"{number:5} labels {text}" for number, text in zip(LABELS, texts)))
+    both = [[100 * t_interval(accuracies(task, method, number)).value for task in ("which_library", MORE)] for number in LABELS]
+    print(f"{method:16}", *("{:5} labels {:.1f} -> {:.1f}".format(number, *one) for number, one in zip(LABELS, both)))
 print()
 leads(MORE, [("full", "TF-IDF"), ("full", "frozen features")])
 # %% name="more-check"
@@ -702,7 +701,7 @@ assert 0.03 < gained["full"] < gained["TF-IDF"] < 0.08
 # %% [markdown] lang="en" name="more-read"
 # Everybody gains; who counts gains six points, the network four to five: each further word is one more chance for a word that stood in a labelled text. With 50 labels the network stays thirteen points ahead. With 1,000 nothing is left of its lead, and counting still takes a second. How much may be read is
 # part of the question, then: give all methods the same text, and say how much it was.
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="d6ffb165"
 # 谁都有长进：数词提高六个百分点，网络四到五个。每多读一个词，就多一次机会碰上有标注的文本里出现过的词。50 个标注时，网络仍领先十三个百分点；有 1,000 个时，它的领先一点不剩，而数词还是只要一秒钟。
 # 所以，允许读多少也是问题的一部分：比较时让每种方法读同样多的文本，并且说明读了多少。
 # %% [markdown] lang="en" name="second"
@@ -1212,14 +1211,14 @@ assert (elsewhere - on_cpu).abs().max() < 1e-2
 #
 # The table above is ours. `own_table` makes yours: it trains the methods that you name on draws that the record does not use, and compares each of them with the first, draw by draw. The call below takes two draws of
 # 50 labels, the fewest that give an interval at all.
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="0ffd72ca"
 # ## 你自己的表
 #
 # 上面的表是我们的，`own_table` 做出你的表：用记录里没有用过的抽签，训练你点名的几种方法，再逐次与第一种比较。下面只抽两次，每次 50 个标注：
 # 少于两次，连区间都算不出来。
 # %% [markdown] lang="en" name="guess-own" role="prediction"
 # **Predict.** LoRA's lead over the head alone is several points. Will an interval over two draws exclude zero?
-# %% [markdown] lang="zh" of=""
+# %% [markdown] lang="zh" of="14beb1db"
 # **先预测。** LoRA 领先“只训练输出头”好几个百分点。只抽两次，差的区间会不会不含零？
 # %% name="own-table" tags=["free"]
 from IPython.display import clear_output
@@ -1243,10 +1242,10 @@ def own_table(methods, labels, seeds):
 
 own_table(["head only", "LoRA 4"], labels=50, seeds=(10, 11))
 # %% [markdown] lang="en" name="own-read"
-# Two draws say next to nothing, however clear the case is: with one degree of freedom Student's factor is 12.7, with four it is 2.8. Ask for `seeds=range(10, 15)`, and the interval is of the size of ours. Then go on: put `"full"` first; take 1,000 labels; write `kind_of_object` in the cell that
+# Two draws say next to nothing, however clear the case is: with one degree of freedom Student's factor is 12.7, with four it is 2.8. (An interval that looks narrow all the same only says that two draws happened to agree.) Ask for `seeds=range(10, 15)`, and the interval is of the size of ours. Then go on: put `"full"` first; take 1,000 labels; write `kind_of_object` in the cell that
 # loads the texts and run the cells after it. A training with 50 labels takes a few seconds. What your table says about your question counts more than ours.
-# %% [markdown] lang="zh" of=""
-# 只抽两次，差别再明显也说明不了什么：自由度为一时，t 分布的系数是 12.7；自由度为四时，是 2.8。改成 `seeds=range(10, 15)`，区间就和我们的差不多宽了。接着往下试：把 `"full"` 放在第一个；用 1,000 个标注；
+# %% [markdown] lang="zh" of="3adca48d"
+# 只抽两次，差别再明显也说明不了什么：自由度为一时，t 分布的系数是 12.7；自由度为四时，是 2.8。（即便如此区间还是很窄，那只说明两次碰巧一样。）改成 `seeds=range(10, 15)`，区间就和我们的差不多宽了。接着往下试：把 `"full"` 放在第一个；用 1,000 个标注；
 # 在读入文本的单元格里换成 `kind_of_object`，再运行它后面的单元格。50 个标注训练一次只要几秒。对你关心的问题，你自己的表比我们的更有分量。
 # %% [markdown] lang="en" name="end"
 # ## Back to the question
@@ -1273,7 +1272,7 @@ own_table(["head only", "LoRA 4"], labels=50, seeds=(10, 11))
 # [Zhou et al. 2023](https://arxiv.org/abs/2309.17249) (batch calibration); [Howard and Ruder 2018](https://arxiv.org/abs/1801.06146) (slower rates for lower layers).
 #
 # **Next:** [the exercises of this chapter](exercises.en.ipynb), then chapter 10, where the labels are conversations.
-# %% [markdown] lang="zh" of="7f52d3b3"
+# %% [markdown] lang="zh" of="ca7ec1c7"
 # ## 回到开头的问题
 #
 # 有 50 个答案时怎么做，有 1,000 个时又怎么做？根据上面的表：

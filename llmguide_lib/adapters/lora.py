@@ -68,6 +68,9 @@ class LoRA(Wrapped):
 
     def correction(self) -> Float[Tensor, "O I"]:
         """What is added to the weight."""
+        return self._product()
+
+    def _product(self) -> Float[Tensor, "O I"]:
         return self.lora_B @ self.lora_A * (self.alpha / self.rank)
 
     def weight(self) -> Float[Tensor, "O I"]:
@@ -75,7 +78,7 @@ class LoRA(Wrapped):
         return matrix(self.base) if self.merged else self._whole()
 
     def _whole(self) -> Float[Tensor, "O I"]:
-        return matrix(self.base) + self.correction()
+        return matrix(self.base) + self._product()
 
     def merge(self) -> None:
         """Puts the correction into the weight, and keeps a copy of the weight as it was.
@@ -131,6 +134,10 @@ class DoRA(LoRA):
         bias = 0.0 if self.base.bias is None else self.base.bias
         plain = self.base(x)
         return plain + (factor - 1) * (plain - bias) + factor * self._low_rank(x)
+
+    def correction(self) -> Float[Tensor, "O I"]:
+        """What is added to the weight; of full rank, because the lengths change too."""
+        return self.weight() - (matrix(self.base) if self._plain is None else self._plain)
 
     def _whole(self) -> Float[Tensor, "O I"]:
         corrected = super()._whole()
