@@ -36,8 +36,10 @@ def measure(path: Path) -> dict[str, float]:
     seconds, peaks = [], []
     for _ in range(RUNS):
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", PROGRAM, str(path)], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", PROGRAM, str(path)], capture_output=True, text=True)
         seconds.append(time.perf_counter() - began)
+        if done.returncode:
+            sys.exit(f"{path} did not run:\n{done.stderr[-3000:]}")
         peaks.append(int(done.stdout) / 1e6)
     return {"seconds": round(sorted(seconds)[RUNS // 2], 1), "peak_mb": round(max(peaks))}
 

@@ -1244,7 +1244,7 @@ own_table(["head only", "LoRA 4"], labels=50, seeds=(10, 11))
 # %% [markdown] lang="en" name="own-read"
 # Two draws say next to nothing, however clear the case is: with one degree of freedom Student's factor is 12.7, with four it is 2.8. (An interval that looks narrow all the same only says that two draws happened to agree.) Ask for `seeds=range(10, 15)`, and the interval is of the size of ours. Then go on: put `"full"` first; take 1,000 labels; write `kind_of_object` in the cell that
 # loads the texts and run the cells after it. A training with 50 labels takes a few seconds. What your table says about your question counts more than ours.
-# %% [markdown] lang="zh" of="3adca48d"
+# %% [markdown] lang="zh" of="9a4ea821"
 # 只抽两次，差别再明显也说明不了什么：自由度为一时，t 分布的系数是 12.7；自由度为四时，是 2.8。（即便如此区间还是很窄，那只说明两次碰巧一样。）改成 `seeds=range(10, 15)`，区间就和我们的差不多宽了。接着往下试：把 `"full"` 放在第一个；用 1,000 个标注；
 # 在读入文本的单元格里换成 `kind_of_object`，再运行它后面的单元格。50 个标注训练一次只要几秒。对你关心的问题，你自己的表比我们的更有分量。
 # %% [markdown] lang="en" name="end"
