@@ -136,6 +136,13 @@ def test_a_lesson_that_writes_on_stderr_is_refused(book):
         list(building.build(read_manifest(book), []))
 
 
+def test_what_is_printed_slowly_stays_together():
+    cell = nbformat.v4.new_code_cell("import time\nfor n in range(3):\n    print(n, flush=True)\n    time.sleep(0.4)")
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    execute.execute(notebook)
+    assert [output.text for output in notebook.cells[0].outputs] == ["0\n1\n2\n"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal to a group of processes")
 def test_ctrl_c_in_a_running_lesson_is_an_interrupt(tmp_path):
     cell = f"import pathlib, time; pathlib.Path({str(tmp_path / 'runs')!r}).touch(); time.sleep(60)"

@@ -42,6 +42,7 @@ def execute(notebook: nbformat.NotebookNode) -> None:
             kernel_name="python3",
             record_timing=False,
             store_widget_state=True,
+            coalesce_streams=True,  # else what is printed slowly falls apart, as it happens to arrive
             resources={"metadata": {"path": empty}},
         )
         try:
