@@ -9,6 +9,7 @@ import torch
 from browser import violations
 from explorer_models import SIZES, TEXT, TOKENIZER, about, decoder, percent, seen
 from explorer_page import answers, complaint, mount, press_start, state_of, type_text, visit_site
+from traitlets import TraitError
 
 from llmguide_lib import course
 from llmguide_lib.generation import MinP, Temperature, TopK, TopP
@@ -301,6 +302,40 @@ def test_sliders_and_seed_tell_python_and_have_labels(page):
     assert page.evaluate("model.get('seed')") == 7
 
 
+@pytest.mark.parametrize(
+    ("lang", "sentence"),
+    [
+        ("en", "A seed is a whole number from 0 to 4294967295. It stays 7."),
+        ("zh", "种子应为 0 到 4294967295 的整数，现在仍是 7。"),
+    ],
+)
+def test_what_is_no_seed_is_refused_beside_the_field_and_the_last_good_one_stays(page, lang, sentence):
+    explorer = next_token()
+    explorer.set_trait("lang", lang)
+    explorer.set_trait("seed", 7)
+    mount(page, explorer)
+    begin(page)
+    field = page.locator(".llm-number")
+    said = page.locator(".llm-controls [role=alert]")
+    assert said.is_hidden()
+
+    def enter(text):
+        field.press("Control+a")
+        field.press("Delete")
+        page.keyboard.type(text)
+        field.press("Enter")
+
+    for text in ("-3", "4294967296", "1.5", "1e99", "e", ""):
+        enter(text)
+        assert said.inner_text() == sentence and page.evaluate("model.get('seed')") == 7
+        assert field.input_value() == "7"
+    assert violations(page) == []
+    for text, seed in (("0", 0), ("4294967295", 2**32 - 1), ("1e3", 1000)):
+        enter(text)
+        assert said.is_hidden() and page.evaluate("model.get('seed')") == seed
+        assert field.input_value() == str(seed)
+
+
 def test_tokens_are_added_by_the_model_by_chance_and_by_the_reader(page):
     model = decoder()
     mount(page, next_token(model))
@@ -393,7 +428,7 @@ def test_bytes_without_a_token_of_their_own_are_explained(page):
     typed(page, "\u00b7\u4e2d")
     said.wait_for()
     typed(page, "good")
-    assert said.is_hidden()
+    said.wait_for(state="hidden")  # both texts have four tokens
 
 
 def test_arrow_keys_walk_the_tokens(page):
@@ -470,6 +505,14 @@ def test_dropout_does_not_touch_the_stored_result_and_the_model_keeps_its_mode()
 def test_bad_input_is_named(make, message, unchecked):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_the_field_would_refuse_is_refused_in_python(seed):
+    explorer = next_token()
+    with pytest.raises(TraitError, match="seed"):
+        explorer.seed = seed
+    assert explorer.seed == 0
 
 
 def test_a_model_too_large_for_a_page_is_refused(monkeypatch):

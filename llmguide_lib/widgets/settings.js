@@ -1,6 +1,7 @@
 // The controls of a sampler: temperature, top-k, top-p, min-p and seed.
 
 import { node, slider } from "./dom.js";
+import { REFUSALS } from "./refusals.js";
 import { distribution, greedy } from "./sample.js";
 import { speaker } from "./texts.js";
 
@@ -12,6 +13,7 @@ const CONTROLS = {
   seed: { en: "Seed", zh: "随机种子" },
 };
 const LARGEST_TOP_K = 50; // one step further on the slider means all tokens
+const LARGEST_SEED = 2 ** 32 - 1;
 export const SETTINGS = ["temperature", "top_k", "top_p", "min_p", "seed"];
 
 // What sample.js takes, from the values that the explorer stores, in which 0 tokens are all of them.
@@ -48,12 +50,26 @@ export function settings(model, tell) {
     top_p: range("Top-p", "top_p", { min: 0.05, max: 1, step: 0.05 }, (value) => (value < 1 ? fixed(value) : say("all"))),
     min_p: range("Min-p", "min_p", { min: 0, max: 0.5, step: 0.01 }, (value) => (value ? fixed(value) : say("off"))),
   };
-  const seed = node("input", { type: "number", min: 0, step: 1, class: "llm-number" });
-  seed.addEventListener("change", () => tell({ seed: Math.abs(Math.trunc(Number(seed.value))) || 0 }));
+  const seed = seedField(say("seed"), model, tell);
   const set = () => {
     for (const [name, one] of Object.entries(sliders)) one.set(name === "top_k" ? model.get(name) || LARGEST_TOP_K + 1 : model.get(name));
-    seed.value = model.get("seed");
+    seed.set();
   };
-  const elements = Object.values(sliders).map((one) => one.element);
-  return { elements: [...elements, node("label", { class: "llm-field" }, node("span", {}, say("seed")), seed)], set };
+  return { elements: [...Object.values(sliders).map((one) => one.element), ...seed.elements], set };
+}
+
+// What is no seed is refused with a sentence beside the field, which then shows the seed that stays.
+function seedField(label, model, tell) {
+  const bounds = { min: 0, max: LARGEST_SEED, step: 1, required: true };
+  const input = node("input", { type: "number", ...bounds, class: "llm-number" });
+  const refusal = node("p", { class: "llm-error", role: "alert", hidden: true });
+  const set = () => (input.value = model.get("seed"));
+  input.addEventListener("change", () => {
+    const fine = input.checkValidity();
+    refusal.hidden = fine;
+    refusal.textContent = fine ? "" : speaker(REFUSALS, model.get("lang"))("seed", LARGEST_SEED, model.get("seed"));
+    if (fine) tell({ seed: input.valueAsNumber });
+    set();
+  });
+  return { elements: [node("label", { class: "llm-field" }, node("span", {}, label), input), refusal], set };
 }
