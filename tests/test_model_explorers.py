@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from browser import violations
-from explorer_models import SIZES, TEXT, TOKENIZER, about, decoder, percent, seen
+from explorer_models import SIZES, TEXT, TOKENIZER, about, decoder, encoder, percent, seen
 from explorer_page import answers, complaint, mount, press_start, state_of, type_text, visit_site
 from traitlets import TraitError
 
@@ -16,7 +16,15 @@ from llmguide_lib.generation import MinP, Temperature, TopK, TopP
 from llmguide_lib.models import ModernBERT, ModernBERTConfig
 from llmguide_lib.notebook import start
 from llmguide_lib.tokenizers import WordPieceTokenizer
-from llmguide_lib.widgets import NextTokenExplorer, model_explorer
+from llmguide_lib.widgets import (
+    BeamExplorer,
+    FillInExplorer,
+    LogitLensExplorer,
+    ModelAttentionExplorer,
+    NextTokenExplorer,
+    TokenizerExplorer,
+    model_explorer,
+)
 from llmguide_lib.widgets.explorer import bundle
 from llmguide_lib.widgets.model_explorer import course_files
 from llmguide_lib.widgets.weights import pack_weights, packed_bytes
@@ -177,6 +185,128 @@ def test_without_workers_there_is_a_sentence_and_the_stored_picture(page):
     page.wait_for_function("document.querySelector('[role=alert]').textContent")
     assert "lets pages start no worker" in page.get_by_role("alert").inner_text()
     assert len(shown(page)) == 10
+
+
+# -- while it computes ------------------------------------------------------------------------------------------------
+
+# Timers of a moment run when `moment()` is called.
+MOMENT = """
+window.timers = new Map();
+window.realTimeout = setTimeout;
+window.realClear = clearTimeout;
+window.setTimeout = (act, time, ...given) => {
+  const id = time === 150 ? Symbol() : realTimeout(act, time, ...given);
+  if (time === 150) timers.set(id, act);
+  return id;
+};
+window.clearTimeout = (id) => timers.delete(id) || (typeof id === "symbol" ? null : realClear(id));
+window.moment = () => {
+  const due = [...timers.values()];
+  timers.clear();
+  due.forEach((act) => act());
+};
+"""
+# Keeps what is asked of workers while `held` is a list; `open` is the number of questions without an answer.
+HOLD = """
+window.held = null;
+window.open = 0;
+window.Worker = class extends Worker {
+  constructor(...given) {
+    super(...given);
+    this.addEventListener("message", ({ data }) => ["done", "refused"].includes(data.type) && (window.open -= 1));
+  }
+  postMessage(message) {
+    window.open += 1;
+    const post = () => super.postMessage(message);
+    held ? held.push(post) : post();
+  }
+};
+window.release = () => {
+  held.splice(0).forEach((post) => post());
+  held = null;
+};
+window.boxes = () => [...document.querySelectorAll(".llm-explorer, .llm-explorer :not(.llm-sign)")].map((one) => {
+  const { x, y, width, height } = one.getBoundingClientRect();
+  return [one.className, x, y, width, height].join(" ");
+});
+"""
+KINDS = {
+    "next token": lambda: next_token(),
+    "lens": lambda: LogitLensExplorer(decoder(), TOKENIZER, TEXT),
+    "attention": lambda: ModelAttentionExplorer(decoder(), TOKENIZER, TEXT),
+    "beams": lambda: BeamExplorer(decoder(), TOKENIZER, TEXT),
+    "blanks": lambda: FillInExplorer(encoder(), TOKENIZER, "the [MASK] of words"),
+    "tokenizer": lambda: TokenizerExplorer(TOKENIZER, TEXT),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("lang", "theme", "words"), [("en", "light", "Computing…"), ("zh", "dark", "正在计算……")])
+def test_an_answer_that_takes_longer_than_a_moment_has_a_sign_that_moves_nothing(page, kind, lang, theme, words):
+    explorer = KINDS[kind]()
+    explorer.lang = lang
+    mount(page, explorer, theme=theme)
+    page.evaluate(MOMENT + HOLD)
+    press_start(page)
+    page.wait_for_function("window.open === 0")
+    sign, body = page.locator(".llm-sign"), page.locator(".llm-body")
+
+    def ask(text):
+        page.evaluate("window.held = []")
+        page.locator("textarea").fill(text)
+        page.wait_for_function("held.length > 0")
+        assert sign.inner_text() == "" and body.get_attribute("aria-busy") != "true"
+
+    ask("quick")
+    page.evaluate("release()")
+    page.wait_for_function("window.open === 0")
+    page.evaluate("moment()")
+    assert sign.inner_text() == ""
+    ask("slow")
+    before = page.evaluate("boxes()")
+    page.evaluate("moment()")
+    assert sign.inner_text() == words and sign.get_attribute("role") == "status"
+    assert body.get_attribute("aria-busy") == "true" and page.evaluate("boxes()") == before
+    place = sign.bounding_box()
+    outline = 3  # of the text box, which has the keyboard
+    assert place["y"] + place["height"] + outline <= body.bounding_box()["y"] and place["height"] >= 12
+    assert violations(page) == []
+    page.evaluate("release()")
+    page.wait_for_function("window.open === 0")
+    page.evaluate("moment()")
+    assert sign.inner_text() == "" and body.get_attribute("aria-busy") == "false"
+
+
+def test_what_tells_how_far_it_is_needs_no_sign_and_a_refusal_ends_one(page):
+    page.evaluate(MOMENT)
+    page.evaluate(
+        """async (source) => {
+          const { awaited } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+          window.asked = [];
+          window.heard = [];
+          const ask = (job, request, tell) => {
+            const one = { tell, told: [] };
+            one.result = new Promise((resolve, reject) => Object.assign(one, { resolve, reject }));
+            asked.push(one);
+            return { id: asked.length, result: one.result };
+          };
+          window.ask = awaited(ask, (waiting) => heard.push(waiting));
+        }""",
+        bundle("waiting"),
+    )
+
+    def heard(code):
+        """What was said after a moment, if this happened before."""
+        page.evaluate(f"async () => {{ {code}; await null; moment(); }}")
+        return page.evaluate("heard.splice(0)")
+
+    assert heard("ask('generate', {}, (answer) => asked[0].told.push(answer))") == [True]
+    assert heard("asked[0].tell('a'); asked[0].tell('b')") == [False]
+    assert page.evaluate("asked[0].told") == ["a", "b"]
+    assert heard("ask('forward', {}).result.catch(() => {})") == [True]
+    assert heard("asked[0].resolve()") == []  # which was no longer awaited
+    assert heard("asked[1].reject(new Error()); await null") == [False]
+    assert heard("ask('say'); asked[2].resolve()") == [False]  # as before
 
 
 # -- the website ------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import { button, node } from "./dom.js";
 import { REFUSALS } from "./refusals.js";
 import { canOpen, openModel } from "./session.js";
 import { speaker } from "./texts.js";
+import { awaited } from "./waiting.js";
 
 const FRAME = {
   start: { en: "Start the model ({0} MB)", zh: "启动模型（{0} MB）" },
@@ -19,6 +20,7 @@ const FRAME = {
     en: "Computed in this page, with weights rounded to eight bits: probabilities differ a little from the stored result.",
     zh: "由本页面计算，权重舍入到 8 位，因此概率与保存的结果略有出入。",
   },
+  computing: { en: "Computing…", zh: "正在计算……" },
   broken: { en: "Something went wrong: {0}. Start again.", zh: "出错了：{0}。请重新启动。" },
 };
 const PATIENCE_MS = 4000;
@@ -53,12 +55,14 @@ function render(model, el, { texts, build, still, weights }) {
     const engine = await loaded(model, say, parts, { weights, life: life.signal });
     life.signal.addEventListener("abort", engine.close);
     const attempt = (act) => attempting(act, explain, life.signal);
-    const { element, stop } = build({ model, say, engine, attempt });
+    const { element, stop } = build({ model, say, engine: withSign(engine, say, parts), attempt });
     if (stop) life.signal.addEventListener("abort", stop);
-    parts.body.replaceChildren(element);
-    parts.start.replaceChildren();
+    handOver(parts.start, () => {
+      parts.body.replaceChildren(element);
+      parts.start.replaceChildren();
+      return parts.body.querySelector("textarea, input, button");
+    });
     if (weights) parts.rounded.textContent = say("rounded");
-    parts.body.querySelector("textarea, input, button")?.focus({ preventScroll: true });
   };
   const offer = () => {
     const label = say("start", (model.get("size_bytes") / 1e6).toFixed(1));
@@ -67,9 +71,11 @@ function render(model, el, { texts, build, still, weights }) {
   };
   const failed = (error) => {
     if (life.signal.aborted) return;
-    offer();
+    handOver(parts.start, () => {
+      offer();
+      return parts.start.firstChild;
+    });
     if (error.name !== "AbortError") explain(error);
-    parts.start.firstChild.focus({ preventScroll: true });
   };
   parts.body.append(still(model, say));
   if (canOpen(model)) offer();
@@ -85,14 +91,33 @@ function render(model, el, { texts, build, still, weights }) {
   return () => life.abort();
 }
 
+// The engine, with a sign of being asked: over the explorer, where it moves nothing.
+function withSign(engine, say, { status, body }) {
+  status.classList.add("llm-sign");
+  const show = (waiting) => {
+    body.setAttribute("aria-busy", String(waiting));
+    status.textContent = waiting ? say("computing") : "";
+  };
+  return { ...engine, ask: awaited(engine.ask, show) };
+}
+
+// Calls `act`, which takes elements out of `place`; if the keyboard was on one of them, it goes to what `act` returns.
+function handOver(place, act) {
+  const held = place.matches(":focus-within");
+  const next = act();
+  if (held) next?.focus({ preventScroll: true });
+}
+
 // Opens the model with a progress bar and a button that gives up.
 async function loaded(model, say, { start, status }, { weights, life }) {
   const giving = new AbortController();
   const signal = AbortSignal.any([giving.signal, life]);
   const bar = node("progress", { max: 1, "aria-label": say("waiting") });
   const cancel = button(say("cancel"), () => giving.abort());
-  start.replaceChildren(bar, cancel);
-  cancel.focus({ preventScroll: true });
+  handOver(start, () => {
+    start.replaceChildren(bar, cancel);
+    return cancel;
+  });
   status.textContent = say("waiting");
   const patience = setTimeout(() => model.send && (status.textContent = say("patience")), PATIENCE_MS);
   const tell = (share) => {
