@@ -1,11 +1,18 @@
 """What benchmarks make of their measurements: by hand, without measuring anything."""
 
 import importlib.util
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+from explorer_page import visit_site
 from torch import nn
+
+from llmguide_lib import course
+from llmguide_lib.widgets import NextTokenExplorer
+from llmguide_lib.widgets.model_explorer import course_files
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -86,3 +93,17 @@ def test_of_a_pair_the_linear_model_sees_what_stands_in_both():
     both = rows[:, 2 * words :]
     assert rows.shape == (2, 3 * words) and both[1].max() == 0
     assert both[0].nonzero()[0].tolist() == [table.vectorizer.vocabulary_["cat"]]
+
+
+def test_the_benchmark_of_explorers_finds_what_it_starts_and_lets_write(page, tmp_path):
+    torch.set_default_dtype(torch.float32)
+    for name, data in course_files("gpt").items():
+        (tmp_path / name).write_bytes(data)
+    visit_site(page, tmp_path, NextTokenExplorer(*course.load("gpt")))
+    page.locator(".llm-start button").wait_for()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.path", [*sys.path])
+        explorers = script("explorers")
+    assert page.evaluate(explorers.START) > 0
+    written = explorers.write(page, explorers.TEXTS[0])
+    assert written["tokens"] > 1 and written["seconds"] > 0
