@@ -19,6 +19,18 @@ from llmguide_lib.widgets.model_explorer import ModelExplorer
 SAMPLE = "Return a new array of the given"
 
 
+# How many workers were made.
+COUNT_WORKERS = """
+window.workers = 0;
+window.Worker = class extends Worker {
+  constructor(...given) {
+    super(...given);
+    window.workers += 1;
+  }
+};
+"""
+
+
 @pytest.fixture
 def disk(page):
     """Opens a file in a browser without network; everything else that it asks for is an error."""
@@ -65,36 +77,42 @@ def test_the_file_opens_from_the_disk_and_says_what_torch_says(disk, tmp_path, l
     assert disk_page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_file_follows_the_system_until_the_reader_chooses(disk, tmp_path):
-    disk_page = disk(written(tmp_path, explorers=only_next_token(model := decoder()), model=model))
-    theme = "document.documentElement.dataset.theme"
-    for system, offered in (("dark", "Light"), ("light", "Dark")):
-        disk_page.emulate_media(color_scheme=system)
-        disk_page.get_by_role("button", name=offered).wait_for()
-        assert disk_page.evaluate(theme) == system
-    disk_page.get_by_role("button", name="Dark").click()
-    for system in ("dark", "light"):
-        disk_page.emulate_media(color_scheme=system)
-        assert disk_page.evaluate(theme) == "dark"
-
-
 def test_the_other_language_goes_on_with_what_was_typed_and_started(disk, tmp_path):
     disk_page = disk(written(tmp_path, explorers=only_next_token(model := decoder()) * 2, model=model))
     begin(disk_page)
     disk_page.locator("textarea").first.fill("another")
     english = disk_page.locator("#llm-facts").inner_text()
     disk_page.get_by_role("button", name="中文").click()
-    disk_page.get_by_role("button", name="接着写").last.wait_for()
-    box = disk_page.locator("textarea")
-    assert box.count() == 2 and box.first.input_value() == "another" and box.last.input_value() == TEXT
+    disk_page.get_by_role("button", name="接着写").first.wait_for()
+    disk_page.wait_for_function("document.querySelectorAll('textarea').length === 2")  # one start is for both
+    assert disk_page.locator("textarea").first.input_value() == "another"
     assert disk_page.evaluate("[document.documentElement.lang, llmguideModels.size]") == ["zh-CN", 1]
     assert disk_page.locator("#llm-facts").inner_text().startswith("Llama，2 层")
     assert disk_page.get_by_text("模型就在这个文件里").is_visible()
     assert not disk_page.get_by_text("The model is inside this file").is_visible()
     assert violations(disk_page) == []
     disk_page.get_by_role("button", name="English").click()
-    disk_page.get_by_role("button", name="Continue the text").last.wait_for()
+    disk_page.get_by_role("button", name="Continue the text").first.wait_for()
     assert disk_page.locator("#llm-facts").inner_text() == english and "2 layers" in english
+
+
+def test_the_theme_is_the_systems_until_the_reader_chooses_one(page, disk, tmp_path):
+    page.emulate_media(color_scheme="dark")
+    model = decoder()
+    disk_page = disk(written(tmp_path, model, explorers=only_next_token(model)))
+    theme, turn = "document.documentElement.dataset.theme", disk_page.locator("#llm-controls button").last
+    turn.focus()
+    for system, other in (("dark", "Light"), ("light", "Dark"), ("dark", "Light")):
+        page.emulate_media(color_scheme=system)
+        disk_page.wait_for_function(f"system => {theme} === system", arg=system)
+        assert turn.inner_text() == other and turn.evaluate("one => one === document.activeElement")
+    turn.press("Enter")
+    for system in ("light", "dark"):
+        page.emulate_media(color_scheme=system)
+        disk_page.wait_for_function(
+            "dark => matchMedia('(prefers-color-scheme: dark)').matches === dark", arg=system == "dark"
+        )
+        assert disk_page.evaluate(theme) == "light" and turn.inner_text() == "Dark"
 
 
 def test_a_course_model_is_a_file_of_a_few_megabytes_and_finds_the_same_tokens(disk, tmp_path):
@@ -124,7 +142,7 @@ def test_without_javascript_there_is_a_sentence_and_the_stored_result(browser, t
     page.close()
 
 
-def test_all_explorers_that_take_the_family_are_on_the_page(disk, tmp_path):
+def test_all_explorers_that_take_the_family_are_on_the_page_and_start_together(page, disk, tmp_path):
     """Whatever the package offers: asked of the package, so that a new explorer is on every page."""
     kinds = [one for one in map(vars(widgets).get, widgets.__all__) if isinstance(one, type)]
     taken = [kind for kind in kinds if issubclass(kind, ModelExplorer) and Llama in kind.families]
@@ -134,13 +152,19 @@ def test_all_explorers_that_take_the_family_are_on_the_page(disk, tmp_path):
     names = sorted(kind.__name__ for kind in taken)  # an explorer's class is made anew for each
     assert sorted(type(one).__name__ for one in made) == names and NextTokenExplorer in taken
     assert type(made[0]).__name__ == NextTokenExplorer.__name__  # what is understood at once stands on top
+    page.add_init_script(COUNT_WORKERS)
     disk_page = disk(export_page(model, tokenizer, tmp_path / "all.html"))
     assert disk_page.get_by_role("button", name="Start the model").count() == len(taken)
-    disk_page.get_by_role("button", name="Start the model").nth(1).click()
+    disk_page.get_by_role("button", name="Start the model").nth(1).click()  # one is for all, whichever it is
     disk_page.wait_for_function("document.querySelectorAll('.llm-start button').length === 0")
-    assert disk_page.evaluate("llmguideModels.size") == 1
-    second = disk_page.locator(".llm-explorer").nth(1)
-    assert second.evaluate("explorer => explorer.contains(document.activeElement)")  # where the reader was
+    assert disk_page.locator("textarea").count() == len(taken)
+    assert disk_page.evaluate("[llmguideModels.size, workers]") == [1, 1]
+    assert disk_page.locator(".llm-view").nth(1).locator("textarea").evaluate("one => one === document.activeElement")
+    disk_page.get_by_role("button", name="中文").press("Enter")
+    disk_page.wait_for_function(
+        "document.querySelectorAll('textarea').length === document.querySelectorAll('.llm-view').length"
+    )
+    assert disk_page.evaluate("[llmguideModels.size, workers, document.activeElement.lang]") == [1, 1, "en"]
     assert [text for text in disk_page.locator("[role=alert]").all_inner_texts() if text] == []
 
 

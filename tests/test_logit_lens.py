@@ -295,6 +295,24 @@ def test_switches_stay_while_the_text_changes(running):
     ids = TOKENIZER.encode(TEXT + " me")
     running.wait_for_function("n => document.querySelector('.llm-cells thead tr').cells.length === n + 1", arg=len(ids))
     assert_shows(running, lens_of(MODEL, ids)[-1, -1], without(MODEL, ids, [(1, 3)])[-1, -1])
+    assert "Parts switched off: 1. Underlined" in running.locator(".llm-heading").first.inner_text()
+
+
+def test_a_token_is_chosen_while_it_stands_in_the_text_and_otherwise_the_last_one_is(running):
+    typed(running)
+    choose(running, 1, 2)
+    longer = TOKENIZER.encode("me " + TEXT)
+    moved = len(longer) - len(IDS) + 2
+    assert longer[moved:] == IDS[2:]
+    for text, place in ((TEXT + " me", 2), ("me " + TEXT + " me", moved), ("me § words", -1)):
+        running.locator("textarea").fill(text)
+        count = len(TOKENIZER.encode(text))
+        running.wait_for_function(
+            "n => document.querySelector('.llm-cells thead tr').cells.length === n + 1", arg=count
+        )
+        chosen = cell(running, 1, place % count)
+        assert chosen.get_attribute("aria-pressed") == "true"
+        assert running.locator(".llm-cells .llm-chosen").count() == 1
 
 
 def test_arrow_keys_walk_the_cells_and_the_switches_and_enter_acts(running):

@@ -39,8 +39,9 @@ def pages(browser):
 def ready(pages, name, **changes):
     """The page of a model with these settings."""
     page = pages[name]
-    page.evaluate("values => Object.entries(values).forEach((one) => model.set(...one))", SETTINGS | changes)
     type_text(page, TEXTS[name])
+    settle(page)
+    page.evaluate("values => Object.entries(values).forEach((one) => model.set(...one))", SETTINGS | changes)
     settle(page)
     return page
 
@@ -133,6 +134,27 @@ def test_a_prediction_follows_the_end_of_the_text_until_a_token_is_chosen(pages)
     assert chips.first.get_attribute("aria-pressed") == "true" and page.evaluate("model.get('asking')") == 0
     chips.last.click()
     assert page.evaluate("model.get('asking')") == -1
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_token_that_is_looked_from_moves_with_the_text_and_is_given_up_with_it(pages, name):
+    page = ready(pages, name, asking=2, temperature=0.5)
+    longer = "me " + TEXTS[name]
+    ids = ids_with_blanks(TOKENIZER, longer, MASK) if name == "encoder" else TOKENIZER.encode(longer)
+    moved = len(ids) - len(ids_of(name)) + 2
+    assert ids[moved:] == ids_of(name)[2:]
+    type_text(page, longer)
+    settle(page)
+    chips = page.locator(".llm-chips button")
+    assert chips.nth(moved).get_attribute("aria-pressed") == "true" and page.evaluate("model.get('asking')") == moved
+    page.locator(".llm-map image").hover()
+    said = page.locator(".llm-map + p")
+    assert "the weight" in said.inner_text()
+    type_text(page, "§[MASK]")
+    settle(page)
+    assert page.evaluate("['asking', 'temperature'].map((name) => model.get(name))") == [-1, 0.5]
+    assert chips.nth(-1).get_attribute("aria-pressed") == "true"
+    assert said.inner_text().startswith("Point at a cell")
 
 
 def test_moved_is_half_the_sum_of_differences(pages):

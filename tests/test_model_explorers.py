@@ -7,15 +7,24 @@ from pathlib import Path
 import pytest
 import torch
 from browser import violations
-from explorer_models import SIZES, TEXT, TOKENIZER, about, decoder, percent, seen
+from explorer_models import SIZES, TEXT, TOKENIZER, about, decoder, encoder, percent, seen
 from explorer_page import answers, complaint, mount, press_start, state_of, type_text, visit_site
+from traitlets import TraitError
 
 from llmguide_lib import course
 from llmguide_lib.generation import MinP, Temperature, TopK, TopP
 from llmguide_lib.models import ModernBERT, ModernBERTConfig
 from llmguide_lib.notebook import start
 from llmguide_lib.tokenizers import WordPieceTokenizer
-from llmguide_lib.widgets import NextTokenExplorer, model_explorer
+from llmguide_lib.widgets import (
+    BeamExplorer,
+    FillInExplorer,
+    LogitLensExplorer,
+    ModelAttentionExplorer,
+    NextTokenExplorer,
+    TokenizerExplorer,
+    model_explorer,
+)
 from llmguide_lib.widgets.explorer import bundle
 from llmguide_lib.widgets.model_explorer import course_files
 from llmguide_lib.widgets.weights import pack_weights, packed_bytes
@@ -178,6 +187,128 @@ def test_without_workers_there_is_a_sentence_and_the_stored_picture(page):
     assert len(shown(page)) == 10
 
 
+# -- while it computes ------------------------------------------------------------------------------------------------
+
+# Timers of a moment run when `moment()` is called.
+MOMENT = """
+window.timers = new Map();
+window.realTimeout = setTimeout;
+window.realClear = clearTimeout;
+window.setTimeout = (act, time, ...given) => {
+  const id = time === 150 ? Symbol() : realTimeout(act, time, ...given);
+  if (time === 150) timers.set(id, act);
+  return id;
+};
+window.clearTimeout = (id) => timers.delete(id) || (typeof id === "symbol" ? null : realClear(id));
+window.moment = () => {
+  const due = [...timers.values()];
+  timers.clear();
+  due.forEach((act) => act());
+};
+"""
+# Keeps what is asked of workers while `held` is a list; `open` is the number of questions without an answer.
+HOLD = """
+window.held = null;
+window.open = 0;
+window.Worker = class extends Worker {
+  constructor(...given) {
+    super(...given);
+    this.addEventListener("message", ({ data }) => ["done", "refused"].includes(data.type) && (window.open -= 1));
+  }
+  postMessage(message) {
+    window.open += 1;
+    const post = () => super.postMessage(message);
+    held ? held.push(post) : post();
+  }
+};
+window.release = () => {
+  held.splice(0).forEach((post) => post());
+  held = null;
+};
+window.boxes = () => [...document.querySelectorAll(".llm-explorer, .llm-explorer :not(.llm-sign)")].map((one) => {
+  const { x, y, width, height } = one.getBoundingClientRect();
+  return [one.className, x, y, width, height].join(" ");
+});
+"""
+KINDS = {
+    "next token": lambda: next_token(),
+    "lens": lambda: LogitLensExplorer(decoder(), TOKENIZER, TEXT),
+    "attention": lambda: ModelAttentionExplorer(decoder(), TOKENIZER, TEXT),
+    "beams": lambda: BeamExplorer(decoder(), TOKENIZER, TEXT),
+    "blanks": lambda: FillInExplorer(encoder(), TOKENIZER, "the [MASK] of words"),
+    "tokenizer": lambda: TokenizerExplorer(TOKENIZER, TEXT),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("lang", "theme", "words"), [("en", "light", "Computing…"), ("zh", "dark", "正在计算……")])
+def test_an_answer_that_takes_longer_than_a_moment_has_a_sign_that_moves_nothing(page, kind, lang, theme, words):
+    explorer = KINDS[kind]()
+    explorer.lang = lang
+    mount(page, explorer, theme=theme)
+    page.evaluate(MOMENT + HOLD)
+    press_start(page)
+    page.wait_for_function("window.open === 0")
+    sign, body = page.locator(".llm-sign"), page.locator(".llm-body")
+
+    def ask(text):
+        page.evaluate("window.held = []")
+        page.locator("textarea").fill(text)
+        page.wait_for_function("held.length > 0")
+        assert sign.inner_text() == "" and body.get_attribute("aria-busy") != "true"
+
+    ask("quick")
+    page.evaluate("release()")
+    page.wait_for_function("window.open === 0")
+    page.evaluate("moment()")
+    assert sign.inner_text() == ""
+    ask("slow")
+    before = page.evaluate("boxes()")
+    page.evaluate("moment()")
+    assert sign.inner_text() == words and sign.get_attribute("role") == "status"
+    assert body.get_attribute("aria-busy") == "true" and page.evaluate("boxes()") == before
+    place = sign.bounding_box()
+    outline = 3  # of the text box, which has the keyboard
+    assert place["y"] + place["height"] + outline <= body.bounding_box()["y"] and place["height"] >= 12
+    assert violations(page) == []
+    page.evaluate("release()")
+    page.wait_for_function("window.open === 0")
+    page.evaluate("moment()")
+    assert sign.inner_text() == "" and body.get_attribute("aria-busy") == "false"
+
+
+def test_what_tells_how_far_it_is_needs_no_sign_and_a_refusal_ends_one(page):
+    page.evaluate(MOMENT)
+    page.evaluate(
+        """async (source) => {
+          const { awaited } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+          window.asked = [];
+          window.heard = [];
+          const ask = (job, request, tell) => {
+            const one = { tell, told: [] };
+            one.result = new Promise((resolve, reject) => Object.assign(one, { resolve, reject }));
+            asked.push(one);
+            return { id: asked.length, result: one.result };
+          };
+          window.ask = awaited(ask, (waiting) => heard.push(waiting));
+        }""",
+        bundle("waiting"),
+    )
+
+    def heard(code):
+        """What was said after a moment, if this happened before."""
+        page.evaluate(f"async () => {{ {code}; await null; moment(); }}")
+        return page.evaluate("heard.splice(0)")
+
+    assert heard("ask('generate', {}, (answer) => asked[0].told.push(answer))") == [True]
+    assert heard("asked[0].tell('a'); asked[0].tell('b')") == [False]
+    assert page.evaluate("asked[0].told") == ["a", "b"]
+    assert heard("ask('forward', {}).result.catch(() => {})") == [True]
+    assert heard("asked[0].resolve()") == []  # which was no longer awaited
+    assert heard("asked[1].reject(new Error()); await null") == [False]
+    assert heard("ask('say'); asked[2].resolve()") == [False]  # as before
+
+
 # -- the website ------------------------------------------------------------------------------------------------------
 
 
@@ -296,29 +427,43 @@ def test_sliders_and_seed_tell_python_and_have_labels(page):
     ):
         page.get_by_role("slider", name=label).press(key)
         assert page.evaluate(f"model.get('{name}')") == pytest.approx(value)
-    seed, refused = page.get_by_label("Seed"), page.locator("[role=alert]")
-    for typed in ("7", str(2**32 - 1)):
-        seed.fill(typed)
-        seed.press("Enter")
-        assert page.evaluate("model.get('seed')") == int(typed) and refused.inner_text() == ""
-    for typed, said in (("-1", "-1"), ("1.5", "1.5"), (str(2**32), str(2**32)), ("", "not a number")):
-        seed.fill(typed)
-        seed.press("Enter")
-        refused.filter(has_text=f"Seed is {said}, it must be a whole number from 0 to 4294967295.").wait_for()
-        assert page.evaluate("model.get('seed')") == int(seed.input_value()) == 2**32 - 1
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("Seed").press("Enter")
+    assert page.evaluate("model.get('seed')") == 7
 
 
-def test_what_takes_longer_than_a_moment_is_marked(page):
-    mount(page, next_token())
+@pytest.mark.parametrize(
+    ("lang", "sentence"),
+    [
+        ("en", "A seed is a whole number from 0 to 4294967295. It stays 7."),
+        ("zh", "种子应为 0 到 4294967295 的整数，现在仍是 7。"),
+    ],
+)
+def test_what_is_no_seed_is_refused_beside_the_field_and_the_last_good_one_stays(page, lang, sentence):
+    explorer = next_token()
+    explorer.set_trait("lang", lang)
+    explorer.set_trait("seed", 7)
+    mount(page, explorer)
     begin(page)
-    page.evaluate("""() => {
-      const post = Worker.prototype.postMessage;
-      Worker.prototype.postMessage = function (...given) { setTimeout(() => post.apply(this, given), 600); };
-    }""")
-    page.get_by_role("textbox", name="Text").fill("another")
-    page.locator(".llm-explorer[aria-busy=true]").wait_for()
-    page.locator(".llm-explorer:not([aria-busy])").wait_for()
-    assert page.locator(".llm-chips button").count() == len(TOKENIZER.encode("another"))
+    field = page.locator(".llm-number")
+    said = page.locator(".llm-controls [role=alert]")
+    assert said.is_hidden()
+
+    def enter(text):
+        field.press("Control+a")
+        field.press("Delete")
+        page.keyboard.type(text)
+        field.press("Enter")
+
+    for text in ("-3", "4294967296", "1.5", "1e99", "e", ""):
+        enter(text)
+        assert said.inner_text() == sentence and page.evaluate("model.get('seed')") == 7
+        assert field.input_value() == "7"
+    assert violations(page) == []
+    for text, seed in (("0", 0), ("4294967295", 2**32 - 1), ("1e3", 1000)):
+        enter(text)
+        assert said.is_hidden() and page.evaluate("model.get('seed')") == seed
+        assert field.input_value() == str(seed)
 
 
 def test_tokens_are_added_by_the_model_by_chance_and_by_the_reader(page):
@@ -413,7 +558,7 @@ def test_bytes_without_a_token_of_their_own_are_explained(page):
     typed(page, "\u00b7\u4e2d")
     said.wait_for()
     typed(page, "good")
-    assert said.is_hidden()
+    said.wait_for(state="hidden")  # both texts have four tokens
 
 
 def test_arrow_keys_walk_the_tokens(page):
@@ -490,6 +635,14 @@ def test_dropout_does_not_touch_the_stored_result_and_the_model_keeps_its_mode()
 def test_bad_input_is_named(make, message, unchecked):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_the_field_would_refuse_is_refused_in_python(seed):
+    explorer = next_token()
+    with pytest.raises(TraitError, match="seed"):
+        explorer.seed = seed
+    assert explorer.seed == 0
 
 
 def test_a_model_too_large_for_a_page_is_refused(monkeypatch):

@@ -120,6 +120,34 @@ def test_the_arrow_keys_walk_the_tokens_and_python_hears_it(page):
     assert page.locator(".llm-chips").first.locator('[tabindex="0"]').count() == 1
 
 
+def test_a_chosen_token_moves_with_the_text_and_is_given_up_with_it(page):
+    place = len(TOKENIZER.encode("unbelievable"))
+    chips(page).nth(place).click()
+    for text, expected in (
+        ("words " + TEXT, len(TOKENIZER.encode("words unbelievable"))),
+        ("", None),
+        ("entirely other", 0),
+    ):
+        type_text(page, text)
+        if expected is None:
+            complaint(page)
+            continue
+        wait_for(page, text)
+        assert chips(page).nth(expected).get_attribute("aria-pressed") == "true"
+        assert page.evaluate("model.get('chosen')") == expected
+
+
+def test_the_last_token_stays_chosen_when_a_letter_makes_it_another(page):
+    type_text(page, "unbelievabl")
+    wait_for(page, "unbelievabl")
+    chips(page).last.click()
+    assert TOKENIZER.encode("unbelievabl")[-1] != TOKENIZER.encode("unbelievable")[-1]
+    type_text(page, "unbelievable")
+    wait_for(page, "unbelievable")
+    assert chips(page).last.get_attribute("aria-pressed") == "true"
+    assert page.evaluate("model.get('chosen')") == len(TOKENIZER.encode("unbelievable")) - 1
+
+
 def test_a_word_too_long_to_be_watched_has_a_sentence(page):
     type_text(page, "w" * 81)
     page.wait_for_function("document.body.innerText.includes('is too long to show each merge')")

@@ -3,7 +3,7 @@
 // Pages from a disk may fetch nothing, not even beside themselves: modules and worker come from text that the page holds.
 
 import { workerFrom } from "./connection.js";
-import { node } from "./dom.js";
+import { button, change, node } from "./dom.js";
 import { StoredModel } from "./stored.js";
 
 const TEXTS = {
@@ -11,22 +11,35 @@ const TEXTS = {
   dark: { en: "Dark", zh: "深色" },
   light: { en: "Light", zh: "浅色" },
 };
-const OTHER = { en: "zh", zh: "en" };
+const OTHER = { en: "zh", zh: "en", dark: "light", light: "dark" }; // of two the other one
 const TAGS = { en: "en", zh: "zh-CN" };
 
 const held = (id) => document.getElementById(id).textContent;
 const { states, modules, facts, tokenizer, engine, key } = JSON.parse(held("llm-page"));
 const models = states.map((state) => Object.assign(new StoredModel(state), { source }));
+const system = matchMedia("(prefers-color-scheme: dark)");
+const [language, shade] = [button("", () => show(OTHER[langNow()])), button("", turn)];
 let views = [];
+let theme = null; // that the reader has chosen; until then it is the system's
 
-// Where session.js finds the model's bytes; the worker is shared by all explorers.
+// Where session.js finds the model's bytes, when a reader starts an explorer. All share the worker, so the others start too.
 async function source(_, { weights = true } = {}) {
+  startAll();
   const load = async (tell) => {
     tell(0);
     const bytes = weights ? Uint8Array.from(atob(held("llm-weights").trim()), (letter) => letter.charCodeAt(0)) : new Uint8Array();
     return { weights: bytes, tokenizer, worker: () => workerFrom(engine) };
   };
   return { key: weights ? key : `${key} tokenizer`, load };
+}
+
+function startAll() {
+  for (const { el } of views) startButton(el)?.click();
+}
+
+// Of an explorer that neither runs nor loads; beside the button that gives up there is a progress bar.
+function startButton(el) {
+  return el.querySelector(".llm-start > button:only-child");
 }
 
 async function imported(text) {
@@ -52,45 +65,38 @@ function show(lang) {
     return { el, stop };
   });
   document.getElementById("llm-explorers").replaceChildren(...views.map(({ el }) => el));
-  if (before.some(({ el }) => !el.querySelector(".llm-start button"))) document.querySelector("button[name=start]").click();
+  if (before.some(({ el }) => !startButton(el))) startAll();
   setTimeout(() => before.forEach(({ stop }) => stop())); // when the new views have asked for the worker
-  controls(lang);
+  label();
 }
 
-// The explorers show one model, so one button starts all of them.
-function startAll({ target }) {
-  if (target.name !== "start") return;
-  for (const one of document.querySelectorAll("button[name=start]")) if (one.isConnected) one.click();
+function langNow() {
+  return document.documentElement.lang.slice(0, 2);
 }
 
-function controls(lang) {
-  const theme = document.documentElement.dataset.theme;
-  const other = theme === "dark" ? "light" : "dark";
-  const button = (label, click, attributes = {}) => node("button", { type: "button", click, ...attributes }, label);
-  const turn = () => {
-    dark.removeEventListener("change", follow); // from now on the reader decides
-    document.documentElement.dataset.theme = other;
-    controls(lang);
-    document.querySelector("#llm-controls button:last-child").focus();
-  };
-  const change = () => {
-    show(OTHER[lang]);
-    document.querySelector("#llm-controls button").focus();
-  };
-  const switches = [
-    button(TEXTS.language[lang], change, { lang: TAGS[OTHER[lang]] }),
-    button(TEXTS[other][lang], turn),
-  ];
-  document.getElementById("llm-controls").replaceChildren(...switches);
+function themeNow() {
+  return theme ?? (system.matches ? "dark" : "light");
 }
 
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const follow = () => {
-  document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
-  if (views.length) controls(document.documentElement.lang.slice(0, 2)); // the button offers the other theme
-};
-dark.addEventListener("change", follow);
-document.getElementById("llm-explorers").addEventListener("click", startAll);
-follow();
+function turn() {
+  theme = OTHER[themeNow()];
+  paint();
+}
+
+function paint() {
+  document.documentElement.dataset.theme = themeNow();
+  label();
+}
+
+// Says on each button what it leads to.
+function label() {
+  const lang = langNow();
+  change(language, { lang: TAGS[OTHER[lang]] }).textContent = TEXTS.language[lang];
+  shade.textContent = TEXTS[OTHER[themeNow()]][lang];
+}
+
 const drawn = await Promise.all(states.map(({ explorer }) => imported(modules[explorer])));
-show(document.documentElement.lang.slice(0, 2));
+document.getElementById("llm-controls").append(language, shade);
+system.addEventListener("change", paint);
+paint();
+show(langNow());

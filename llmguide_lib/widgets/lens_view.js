@@ -50,7 +50,7 @@ function showLens({ plain, changed }, { model, say, pieces, parts, chosen }) {
     };
     return { name, cells: Array.from(row, cell) };
   });
-  parts.lens.entitle(say(`lens_${sideOf(model)}`) + say("choose") + (changed ? say("moved") : ""));
+  parts.lens.entitle(say(`lens_${sideOf(model)}`) + say("choose") + (changed ? say("moved", model.get("off").length) : ""));
   parts.lens.show(ids.map((id) => visible(pieces[id])), rows);
   parts.lens.choose(chosen.row, chosen.place);
 }

@@ -1,7 +1,7 @@
 // Logit lens: what each layer would say after each token, and what changes when heads or layers are switched off.
 
 import { bars } from "./bars.js";
-import { piecesOf, reading } from "./blanks.js";
+import { carriedOver, piecesOf, reading } from "./blanks.js";
 import { cellTable } from "./cells.js";
 import { visible } from "./chips.js";
 import { button, change, node, store, textBox } from "./dom.js";
@@ -23,7 +23,7 @@ const TEXTS = {
     zh: "如果模型到这一行就结束，它认为每个位置上是什么。文本里的 [MASK] 是空位。",
   },
   choose: { en: " Choose a cell to see more of it.", zh: "点一个格子看详情。" },
-  moved: { en: " Underlined: not what it is with all parts on.", zh: "有下划线的：与全部打开时不同。" },
+  moved: { en: " Parts switched off: {0}. Underlined: not what it is with all parts on.", zh: "现在关掉了 {0} 个部分。有下划线的：与全部打开时不同。" },
   embedding: { en: "embedding", zh: "嵌入" },
   layer: { en: "layer {0}", zh: "第 {0} 层" },
   answer: { en: "layer {0}: answer", zh: "第 {0} 层：答案" },
@@ -147,13 +147,20 @@ function build({ model, say, engine, attempt }) {
       draw();
     }),
   );
-  // At first a blank is chosen, or else the last token, which stays so while the text grows.
+  // What is off are parts of the model and stays; what points into the text goes with what it points at.
   const arrived = (text, plain) => {
-    const last = plain.ids.length - 1;
-    const blank = state.plain ? -1 : plain.ids.indexOf(engine.about.special[mask]);
-    if (blank >= 0) chosen.place = blank;
-    else if (!state.plain || chosen.place >= Math.min(last, state.plain.ids.length - 1)) chosen.place = last;
+    chosen.place = placeIn(plain.ids);
     Object.assign(state, { text, plain, changed: null, off: "[]", watched: null, effects: null });
+  };
+  // The last token stays the last, another one is chosen while it stands in the text. Otherwise, and at first, a blank
+  // is, or else the last.
+  const placeIn = (ids) => {
+    const last = ids.length - 1;
+    const blank = ids.indexOf(engine.about.special[mask]);
+    const first = blank < 0 ? last : blank;
+    if (!state.plain) return first;
+    if (chosen.place === state.plain.ids.length - 1) return last;
+    return carriedOver([chosen.place], state.plain.ids, ids)[0] ?? first;
   };
   const measure = (going) => measured(state, { asked, context, going });
 

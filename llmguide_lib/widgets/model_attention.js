@@ -2,7 +2,7 @@
 // does to the weights and to the prediction.
 
 import { bars, percent } from "./bars.js";
-import { piecesOf, reading } from "./blanks.js";
+import { carriedOver, piecesOf, reading } from "./blanks.js";
 import { chips, visible } from "./chips.js";
 import { button, change, checkbox, choice, follow, node, slider, store, textBox } from "./dom.js";
 import { arrows, enter } from "./grid.js";
@@ -76,7 +76,8 @@ function expectation({ say, pieces, asking, causal }) {
 }
 
 function build({ model, say, engine, attempt }) {
-  const state = { read: null, ids: [], before: null, now: null }; // before: as trained; both {logits, weights}
+  // before: as trained; both {logits, weights}; pointed: the cell {t, s} of the large map under the pointer
+  const state = { read: null, ids: [], before: null, now: null, pointed: null };
   const mask = model.get("mask_token");
   const about = { ...engine.about, pieces: piecesOf(engine.about, mask) };
   const parts = makeParts({ model, say, about, state, refresh: () => refresh() });
@@ -90,12 +91,14 @@ function build({ model, say, engine, attempt }) {
     attempt(async () => {
       const text = parts.text.value;
       if (state.read !== text) {
-        Object.assign(state, { read: null, ids: [], now: null });
+        state.read = state.now = null;
         const before = await forward(reading(text, mask)).catch((error) => {
           parts.clear();
           throw error;
         });
-        Object.assign(state, { read: text, ids: before.ids, before });
+        const asking = carriedAsking(model, state.ids, { about, ids: before.ids });
+        Object.assign(state, { read: text, ids: before.ids, before, pointed: null });
+        store(model, { asking });
       }
       const attention = attentionOf(model);
       state.now = attention ? await forward({ ids: state.ids, attention }) : state.before;
@@ -129,6 +132,13 @@ function askingOf(model, ids, { special }) {
   return place < 0 ? ids.length - 1 : place;
 }
 
+// The same in another text: a token that the reader chose stays chosen while it stands there.
+function carriedAsking(model, ids, next) {
+  const asking = model.get("asking");
+  if (asking < 0 || !ids.length) return asking;
+  return carriedOver([askingOf(model, ids, next.about)], ids, next.ids)[0] ?? -1;
+}
+
 function makeParts({ model, say, about, state, refresh }) {
   const { causal, numLayers, numHeads } = about;
   const text = textBox(model, say("text"), 2, refresh);
@@ -136,8 +146,14 @@ function makeParts({ model, say, about, state, refresh }) {
   const names = (place) => visible(about.pieces[state.ids[place]]);
   const pointed = node("p", { class: "llm-note" }, say("point"));
   const point = (cell) => {
-    const weight = cell && shownWeights(model, state)[cell.t * state.ids.length + cell.s];
-    pointed.textContent = cell ? say("weight", names(cell.t), names(cell.s), weight.toFixed(3)) : say("point");
+    state.pointed = cell;
+    if (state.now) sayPointed();
+  };
+  const sayPointed = () => {
+    if (!state.pointed) return (pointed.textContent = say("point"));
+    const { t, s } = state.pointed;
+    const weight = shownWeights(model, state)[t * state.ids.length + s];
+    pointed.textContent = say("weight", names(t), names(s), weight.toFixed(3));
   };
   const parts = {
     text,
@@ -154,6 +170,7 @@ function makeParts({ model, say, about, state, refresh }) {
   };
   parts.chips.element.classList.add("llm-tinted");
   parts.settings = parts.controls.set;
+  parts.sayPointed = sayPointed;
   const column = (...inside) => node("div", { class: "llm-column" }, ...inside);
   const open = column(parts.caption, parts.map.element, pointed);
   const expects = column(parts.expects.element, parts.note);
@@ -235,6 +252,7 @@ function drawState(state, { model, say, about, parts }) {
   parts.painted = now;
   markHead(parts.grid.cells, layer, head);
   parts.caption.textContent = say("map", layer, head);
+  parts.sayPointed();
   parts.map.show({ weights, pieces: words, asking, label: say("map", layer, head) });
   parts.chips.show(words, asking, (place) => ({ style: `--weight: ${row[place].toFixed(3)}` }));
   parts.looks.title.textContent = say("looks", visible(words[asking]));

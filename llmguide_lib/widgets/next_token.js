@@ -69,7 +69,6 @@ function build({ model, say, engine, attempt }) {
     best: () => pick(greedy),
     drawn: () => pick(sampler({ ...samplingOf(model), seed: model.get("seed") + state.ids.length })),
     write: attempt(() => (state.writing === null ? write() : engine.stop(state.writing))),
-    attempt,
   });
   parts.clear();
   const draw = () => state.logits && showState(state, { model, say, pieces, parts, add, maxSeqLen });
@@ -138,7 +137,7 @@ function makeParts(model, say, on) {
     chips: chips(say("tokens"), on.choose),
     bytes: node("p", { class: "llm-status" }, say("bytes")),
     table: bars("", [say("token"), say("model"), say("drawn")]),
-    settings: settings(model, on.attempt),
+    settings: settings(model, (values) => store(model, values)),
     note: node("p", { class: "llm-note", role: "status" }),
   };
   parts.busy = (writing) => {

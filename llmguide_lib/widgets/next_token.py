@@ -35,7 +35,7 @@ class NextTokenExplorer(ModelExplorer):
     top_k = traitlets.Int(0, min=0).tag(sync=True)
     top_p = traitlets.Float(1.0, min=0.05, max=1.0).tag(sync=True)
     min_p = traitlets.Float(0.0, min=0.0, max=0.5).tag(sync=True)
-    seed = traitlets.Int(0, min=0).tag(sync=True)
+    seed = traitlets.Int(0, min=0, max=2**32 - 1).tag(sync=True)
 
     def __init__(self, model: Llama, tokenizer: BPETokenizer, text: str = "Return a new array of the given") -> None:
         super().__init__(model, tokenizer, text)

@@ -56,6 +56,10 @@ export const REFUSALS = {
   },
   nan: { en: "The model's scores are not numbers: its weights are too large.", zh: "模型的分数不是数：权重过大。" },
   range: { en: "{0} is {1}, it must be {2}.", zh: "{0} 是 {1}，应为 {2}。" },
+  seed: {
+    en: "A seed is a whole number from 0 to {0}. It stays {1}.",
+    zh: "种子应为 0 到 {0} 的整数，现在仍是 {1}。",
+  },
   unknown: { en: "{0} is unknown; known are {1}.", zh: "不认识 {0}，认识的是 {1}。" },
   unpacked: { en: "Python cannot send this model: {0}.", zh: "Python 无法发送这个模型：{0}。" },
   elsewhere: {

@@ -1,7 +1,7 @@
 // The controls of a sampler: temperature, top-k, top-p, min-p and seed.
 
-import { node, slider, store } from "./dom.js";
-import { Refusal } from "./refusals.js";
+import { node, slider } from "./dom.js";
+import { REFUSALS } from "./refusals.js";
 import { distribution, greedy } from "./sample.js";
 import { speaker } from "./texts.js";
 
@@ -11,11 +11,9 @@ const CONTROLS = {
   all: { en: "all", zh: "全部" },
   off: { en: "off", zh: "不用" },
   seed: { en: "Seed", zh: "随机种子" },
-  nothing: { en: "not a number", zh: "空的" },
-  whole: { en: "a whole number from 0 to {0}", zh: "0 到 {0} 的整数" },
 };
-const LARGEST_SEED = 2 ** 32 - 1;
 const LARGEST_TOP_K = 50; // one step further on the slider means all tokens
+const LARGEST_SEED = 2 ** 32 - 1;
 export const SETTINGS = ["temperature", "top_k", "top_p", "min_p", "seed"];
 
 // What sample.js takes, from the values that the explorer stores, in which 0 tokens are all of them.
@@ -32,9 +30,8 @@ export function drawnFrom(logits, sampling) {
   return certain;
 }
 
-// Elements that store what is moved; `set` shows what is stored. `attempt` shows the sentence of what is refused.
-export function settings(model, attempt) {
-  const tell = (values) => store(model, values);
+// Elements that call tell({name: value}) when one is moved; `set` shows what the model stores.
+export function settings(model, tell) {
   const say = speaker(CONTROLS, model.get("lang"));
   const fixed = (value) => value.toFixed(2);
   const range = (label, name, bounds, words, stored = (value) => value) =>
@@ -53,19 +50,26 @@ export function settings(model, attempt) {
     top_p: range("Top-p", "top_p", { min: 0.05, max: 1, step: 0.05 }, (value) => (value < 1 ? fixed(value) : say("all"))),
     min_p: range("Min-p", "min_p", { min: 0, max: 0.5, step: 0.01 }, (value) => (value ? fixed(value) : say("off"))),
   };
-  const seed = node("input", { type: "number", min: 0, max: LARGEST_SEED, step: 1, class: "llm-number" });
-  const sow = () => {
-    const [typed, number] = [seed.value, Number(seed.value)];
-    seed.value = model.get("seed");
-    const fits = typed !== "" && Number.isInteger(number) && number >= 0 && number <= LARGEST_SEED;
-    if (!fits) throw new Refusal("range", say("seed"), typed || say("nothing"), say("whole", LARGEST_SEED));
-    tell({ seed: number });
-  };
-  seed.addEventListener("change", attempt(sow));
+  const seed = seedField(say("seed"), model, tell);
   const set = () => {
     for (const [name, one] of Object.entries(sliders)) one.set(name === "top_k" ? model.get(name) || LARGEST_TOP_K + 1 : model.get(name));
-    seed.value = model.get("seed");
+    seed.set();
   };
-  const elements = Object.values(sliders).map((one) => one.element);
-  return { elements: [...elements, node("label", { class: "llm-field" }, node("span", {}, say("seed")), seed)], set };
+  return { elements: [...Object.values(sliders).map((one) => one.element), ...seed.elements], set };
+}
+
+// What is no seed is refused with a sentence beside the field, which then shows the seed that stays.
+function seedField(label, model, tell) {
+  const bounds = { min: 0, max: LARGEST_SEED, step: 1, required: true };
+  const input = node("input", { type: "number", ...bounds, class: "llm-number" });
+  const refusal = node("p", { class: "llm-error", role: "alert", hidden: true });
+  const set = () => (input.value = model.get("seed"));
+  input.addEventListener("change", () => {
+    const fine = input.checkValidity();
+    refusal.hidden = fine;
+    refusal.textContent = fine ? "" : speaker(REFUSALS, model.get("lang"))("seed", LARGEST_SEED, model.get("seed"));
+    if (fine) tell({ seed: input.valueAsNumber });
+    set();
+  });
+  return { elements: [node("label", { class: "llm-field" }, node("span", {}, label), input), refusal], set };
 }

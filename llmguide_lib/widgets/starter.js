@@ -1,9 +1,10 @@
 // The frame of every explorer that runs a model: a still picture and a start button, then the explorer itself.
 
-import { button, change, node } from "./dom.js";
+import { button, node } from "./dom.js";
 import { REFUSALS } from "./refusals.js";
 import { canOpen, openModel } from "./session.js";
 import { speaker } from "./texts.js";
+import { awaited } from "./waiting.js";
 
 const FRAME = {
   start: { en: "Start the model ({0} MB)", zh: "启动模型（{0} MB）" },
@@ -19,10 +20,10 @@ const FRAME = {
     en: "Computed in this page, with weights rounded to eight bits: probabilities differ a little from the stored result.",
     zh: "由本页面计算，权重舍入到 8 位，因此概率与保存的结果略有出入。",
   },
+  computing: { en: "Computing…", zh: "正在计算……" },
   broken: { en: "Something went wrong: {0}. Start again.", zh: "出错了：{0}。请重新启动。" },
 };
 const PATIENCE_MS = 4000;
-const MOMENT_MS = 150; // what takes longer shows that it is being computed
 
 // What an explorer's module exports as default. `texts` has the key `title`.
 //
@@ -49,57 +50,74 @@ function render(model, el, { texts, build, still, weights }) {
     parts.error.textContent = !error ? "" : sentence(error, lang) ?? say("broken", error.message);
   };
   const life = new AbortController(); // of this view of the explorer
+  const run = async () => {
+    explain(null);
+    const engine = await loaded(model, say, parts, { weights, life: life.signal });
+    life.signal.addEventListener("abort", engine.close);
+    const attempt = (act) => attempting(act, explain, life.signal);
+    const { element, stop } = build({ model, say, engine: withSign(engine, say, parts), attempt });
+    if (stop) life.signal.addEventListener("abort", stop);
+    handOver(parts.start, () => {
+      parts.body.replaceChildren(element);
+      parts.start.replaceChildren();
+      return parts.body.querySelector("textarea, input, button");
+    });
+    if (weights) parts.rounded.textContent = say("rounded");
+  };
+  const offer = () => {
+    const label = say("start", (model.get("size_bytes") / 1e6).toFixed(1));
+    parts.start.replaceChildren(button(label, () => run().catch(failed)));
+    parts.status.textContent = say("still");
+  };
+  const failed = (error) => {
+    if (life.signal.aborted) return;
+    handOver(parts.start, () => {
+      offer();
+      return parts.start.firstChild;
+    });
+    if (error.name !== "AbortError") explain(error);
+  };
+  parts.body.append(still(model, say));
+  if (canOpen(model)) offer();
+  else parts.status.textContent = sentence({ key: "elsewhere", values: [] }, lang);
   const { start, status, error, body, rounded } = parts;
-  const whole = node("div", {
+  const frame = {
     class: "llm-explorer",
     role: "group",
     "aria-label": say("title"), // a page may have two of a kind
     "data-lm-suppress-shortcuts": "true", // JupyterLab's Shift+Enter would run the cell again and begin anew
-  });
-  const marked = marking(whole);
-  // Changes what is there; the keyboard goes to `next` if it was in this explorer.
-  const changed = (act, next) => {
-    const held = whole.contains(document.activeElement);
-    act();
-    if (held) next()?.focus({ preventScroll: true });
   };
-  const run = async () => {
-    explain(null);
-    const engine = await loaded(model, say, parts, { weights, life: life.signal, changed });
-    life.signal.addEventListener("abort", engine.close);
-    const attempt = (act) => attempting(marked(act), explain, life.signal);
-    const { element, stop } = build({ model, say, engine, attempt });
-    if (stop) life.signal.addEventListener("abort", stop);
-    const show = () => [body.replaceChildren(element), start.replaceChildren()];
-    changed(show, () => body.querySelector("textarea, input, button"));
-    if (weights) rounded.textContent = say("rounded");
-  };
-  const offer = () => {
-    const label = say("start", (model.get("size_bytes") / 1e6).toFixed(1));
-    const begin = change(button(label, () => run().catch(failed)), { name: "start" });
-    changed(() => start.replaceChildren(begin), () => begin);
-    status.textContent = say("still");
-  };
-  const failed = (problem) => {
-    if (life.signal.aborted) return;
-    offer();
-    if (problem.name !== "AbortError") explain(problem);
-  };
-  body.append(still(model, say));
-  if (canOpen(model)) offer();
-  else status.textContent = sentence({ key: "elsewhere", values: [] }, lang);
-  whole.append(start, status, error, body, rounded);
-  el.replaceChildren(whole);
+  el.replaceChildren(node("div", frame, start, status, error, body, rounded));
   return () => life.abort();
 }
 
+// The engine, with a sign of being asked: over the explorer, where it moves nothing.
+function withSign(engine, say, { status, body }) {
+  status.classList.add("llm-sign");
+  const show = (waiting) => {
+    body.setAttribute("aria-busy", String(waiting));
+    status.textContent = waiting ? say("computing") : "";
+  };
+  return { ...engine, ask: awaited(engine.ask, show) };
+}
+
+// Calls `act`, which takes elements out of `place`; if the keyboard was on one of them, it goes to what `act` returns.
+function handOver(place, act) {
+  const held = place.matches(":focus-within");
+  const next = act();
+  if (held) next?.focus({ preventScroll: true });
+}
+
 // Opens the model with a progress bar and a button that gives up.
-async function loaded(model, say, { start, status }, { weights, life, changed }) {
+async function loaded(model, say, { start, status }, { weights, life }) {
   const giving = new AbortController();
   const signal = AbortSignal.any([giving.signal, life]);
   const bar = node("progress", { max: 1, "aria-label": say("waiting") });
   const cancel = button(say("cancel"), () => giving.abort());
-  changed(() => start.replaceChildren(bar, cancel), () => cancel);
+  handOver(start, () => {
+    start.replaceChildren(bar, cancel);
+    return cancel;
+  });
   status.textContent = say("waiting");
   const patience = setTimeout(() => model.send && (status.textContent = say("patience")), PATIENCE_MS);
   const tell = (share) => {
@@ -119,22 +137,6 @@ async function loaded(model, say, { start, status }, { weights, life, changed })
 // The refusal may come from the worker, or from another explorer's copy of its class: its key tells.
 function sentence({ key, values }, lang) {
   return key in REFUSALS ? speaker(REFUSALS, lang)(key, ...values) : null;
-}
-
-// Gives a function that makes acts mark the element as busy while one of them takes longer than a moment.
-function marking(element) {
-  let [running, moment] = [0, null];
-  return (act) => async (...given) => {
-    if (!running++) moment = setTimeout(() => element.setAttribute("aria-busy", "true"), MOMENT_MS);
-    try {
-      return await act(...given);
-    } finally {
-      if (!--running) {
-        clearTimeout(moment);
-        element.removeAttribute("aria-busy");
-      }
-    }
-  };
 }
 
 function attempting(act, explain, signal) {

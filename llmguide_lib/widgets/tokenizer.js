@@ -1,5 +1,6 @@
 // Tokenizer: a text cut into tokens, the merges that made the tokens of a word, and what other languages cost.
 
+import { carriedOver } from "./blanks.js";
 import { chips, stillChips, visible } from "./chips.js";
 import { measures } from "./counts.js";
 import { button, change, choice, follow, node, store, textBox, wide } from "./dom.js";
@@ -72,7 +73,7 @@ function still(model, say) {
 }
 
 function build({ model, say, engine, attempt }) {
-  const state = { words: [] };
+  const state = { words: [], ids: [] }; // ids of the last text that could be cut
   const parts = makeParts(model, say, {
     choose: (place) => store(model, { chosen: place }),
     type: (text) => read(text),
@@ -87,7 +88,10 @@ function build({ model, say, engine, attempt }) {
         drawMerges({ say, parts, engine }, null);
         throw error;
       });
-      state.words = words;
+      const ids = placed(words).map(({ id }) => id);
+      const chosen = carriedChoice(model, state.ids, ids);
+      Object.assign(state, { words, ids });
+      store(model, { chosen });
       draw();
       await explain();
     }),
@@ -136,6 +140,14 @@ export function placed(words) {
 
 function chosenOf(model, words) {
   return Math.max(0, Math.min(model.get("chosen"), placed(words).length - 1));
+}
+
+// In another text the chosen token stays chosen while it stands there, and the last one, which is being typed, stays the
+// last. Otherwise the choice begins anew.
+function carriedChoice(model, before, ids) {
+  const chosen = model.get("chosen");
+  if (!before.length) return chosen;
+  return carriedOver([chosen], before, ids)[0] ?? (chosen === before.length - 1 ? ids.length - 1 : 0);
 }
 
 function hex(bytes) {
