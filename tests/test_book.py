@@ -99,6 +99,8 @@ def test_line_breaks_inside_chinese_text_leave_no_blank():
     kept = "如下：\n- 列表\n\n表：\n| a |\n\n式：\n$$x$$"
     assert notebooks.CHINESE_BREAK.sub("", kept) == kept
     assert notebooks.CHINESE_BREAK.sub("", "相反，\n`code` 与此一致") == "相反，`code` 与此一致"
+    entries = "1. 没有；\n   四个\n   词，\n   `code` 也在\n2. 另一条：\n   - 里面的\n"
+    assert notebooks.CHINESE_BREAK.sub("", entries) == "1. 没有；四个词，`code` 也在\n2. 另一条：\n   - 里面的\n"
     text = "第一行，\n第二行\n\n- 列表\n- `code`\n再来"
     assert notebooks.CHINESE_BREAK.sub("", text) == "第一行，第二行\n\n- 列表\n- `code`\n再来"
 

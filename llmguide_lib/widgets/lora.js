@@ -13,26 +13,26 @@ const MOST_KEPT = 0.9;
 
 const TEXTS = {
   title: { en: "LoRA rank explorer", zh: "LoRA 秩演示" },
-  chosen: { en: "Map", zh: "线性层" },
+  chosen: { en: "Map", zh: "线性映射" },
   rank: { en: "Rank", zh: "秩" },
-  bits: { en: "Bits per number", zh: "每个数的位数" },
+  bits: { en: "Bits per number", zh: "每个数的比特数" },
   values: {
     en: "Singular values σ of the update Δ ({0} × {1}), the largest first; the first {2} are kept",
     zh: "更新量 Δ（{0} × {1}）的奇异值 σ，从大到小；保留前 {2} 个",
   },
   shares: {
     en: "Energy kept at each rank; at rank {0}: {1}. Dashed: a random matrix of this shape, {2}. Dotted: rank {3}, the last at which the thin matrices hold fewer numbers than the whole one",
-    zh: "取不同的秩时保留的能量；秩为 {0} 时是 {1}。虚线：同样形状的随机矩阵，{2}。点线：秩 {3}，超过它，两个窄矩阵的参数就不比整个矩阵少了",
+    zh: "取不同的秩时保留的能量（平方和的占比）；秩为 {0} 时是 {1}。虚线：同样形状的随机矩阵，{2}。点线：秩 {3}，再大，两个细长矩阵的参数就不比整个矩阵少了",
   },
   axis: { en: "rank", zh: "秩" },
   table: { en: "At rank {0}", zh: "秩为 {0} 时" },
-  this: { en: "this map", zh: "这个线性层" },
+  this: { en: "this map", zh: "这个映射" },
   all: { en: "all {0}", zh: "全部 {0} 个" },
   kept: { en: "energy kept (share of Σ σ²)", zh: "保留的能量（占 Σ σ² 的比例）" },
-  random: { en: "... of a random matrix", zh: "……换成随机矩阵" },
+  random: { en: "... of a random matrix", zh: "同样形状的随机矩阵" },
   missed: { en: "relative error, ‖Δ − BA‖ / ‖Δ‖", zh: "相对误差 ‖Δ − BA‖ / ‖Δ‖" },
   most: { en: "rank that keeps 90%", zh: "保留 90% 所需的秩" },
-  trained: { en: "numbers trained", zh: "训练的参数量" },
+  trained: { en: "numbers trained", zh: "要训练的参数个数" },
   stored: { en: "bytes stored", zh: "存储的字节数" },
   of: { en: "{0} of {1} ({2})", zh: "{0} / {1}（{2}）" },
 };

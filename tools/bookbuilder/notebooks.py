@@ -12,10 +12,11 @@ from .manifest import BookError, Chapter, Manifest, read_manifest
 from .source import Item, Source, read_source
 
 # A line break beside Chinese: Markdown would show it as a blank, which Chinese has neither between characters nor
-# after its own punctuation. What begins a list, a quotation, a table or a formula keeps its line.
+# after its own punctuation. What begins a list, a quotation, a table or a formula keeps its line; what goes on with an
+# entry of a list is set in.
 CHINESE_BREAK = re.compile(
-    r"(?<=[\u3001-\u9fff\uff01-\uff60”])\n(?=[\u3001-\u9fff\uff01-\uff60“])"
-    r"|(?<=[，。；：、！？）])\n(?![-*+>|#\s]|\d+\. |\$\$|```|<)"
+    r"(?<=[\u3001-\u9fff\uff01-\uff60”])\n(?: {2,})?(?=[\u3001-\u9fff\uff01-\uff60“])"
+    r"|(?<=[，。；：、！？）])\n(?: {2,}(?=\S))?(?![-*+>|#\s]|\d+\. |\$\$|```|<)"
 )
 UNCOMPARED = {"measured", "free", "device"}
 STUB = 'raise NotImplementedError("your code here")'

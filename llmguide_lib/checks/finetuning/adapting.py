@@ -78,7 +78,7 @@ LORA = Exercise(
         Case("hand", {"en": "Three inputs, rank 2, by hand", "zh": "手算的例子（三个输入，秩为 2）"}, _hand_lora),
         Case(
             "general",
-            {"en": "A batch, as many outputs as inputs", "zh": "一批文本、输出与输入一样宽时"},
+            {"en": "A batch, as many outputs as inputs", "zh": "一批输入、输出与输入一样宽时"},
             lambda: tuple(_beside((2, 3, 5), 5, 3, 16, 10)),
         ),
         Case(
@@ -300,7 +300,7 @@ MERGE = Exercise(
             _apart(lambda share: share),
             {
                 "en": "The A are mixed, the B are mixed, and only then they are multiplied.",
-                "zh": "先把各个 A 混在一起，再把各个 B 混在一起，最后才相乘。",
+                "zh": "你先把各个 A 混在一起，又把各个 B 混在一起，最后才相乘。",
             },
             {
                 "en": "(B1 + B2)(A1 + A2) has four terms. Which two are wanted?",
@@ -313,7 +313,7 @@ MERGE = Exercise(
             _apart(lambda share: 1.0),
             {
                 "en": "The weighted A are added, the B are added, and then they are multiplied.",
-                "zh": "加权的 A 相加，B 也相加，然后才相乘。",
+                "zh": "你把加权的 A 相加、B 也相加，然后才相乘。",
             },
             {
                 "en": "Every B then meets every A. Multiply first, add afterwards.",
@@ -344,7 +344,7 @@ MERGE = Exercise(
             ),
             {
                 "en": "The shares are made to add up to one.",
-                "zh": "份额被归一化了，加起来成了一。",
+                "zh": "份额被归一化了：加起来等于一。",
             },
             {
                 "en": "A share of 0.5 means half of that adapter, whatever the others have.",

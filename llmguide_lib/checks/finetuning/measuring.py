@@ -181,16 +181,16 @@ RANK = Exercise(
         Case("update", {"en": "The share of the update", "zh": "更新量的占比"}, lambda: (0,)),
         Case("before", {"en": "The share of the pretrained matrix", "zh": "预训练矩阵的占比"}, lambda: (1,)),
         Case("full", {"en": "The error of full finetuning", "zh": "全量微调的误差"}, lambda: (2,)),
-        Case("low", {"en": "The error with rank 2", "zh": "只留秩 2 的误差"}, lambda: (3,)),
+        Case("low", {"en": "The error with rank 2", "zh": "只留秩 2 时的误差"}, lambda: (3,)),
     ),
     misconceptions=(
         Misconception(
             "not squared",
             _unsquared(),
-            {"en": "These are shares of the singular values themselves.", "zh": "这是奇异值本身的占比。"},
+            {"en": "These are shares of the singular values themselves.", "zh": "这是奇异值本身的占比，没有平方。"},
             {
                 "en": "The squares add up to the sum of the squared entries; so take shares of squares.",
-                "zh": "奇异值的平方加起来，才等于矩阵各项的平方和，所以要用平方来算占比。",
+                "zh": "奇异值的平方加起来，才等于矩阵各元素的平方和，所以要用平方来算占比。",
             },
             "https://github.com/PyDMD/PyDMD/issues/88",
         ),
@@ -261,7 +261,7 @@ SEEDS = Exercise(
         Case("mean", {"en": "The mean difference", "zh": "平均差"}, lambda: (0,)),
         Case("paired", {"en": "The reach with pairs", "zh": "配对时的区间半宽"}, lambda: (1,)),
         Case("groups", {"en": "The reach without pairs", "zh": "不配对时的区间半宽"}, lambda: (2,)),
-        Case("signs", {"en": "The share of the signs", "zh": "符号的占比"}, lambda: (3,)),
+        Case("signs", {"en": "The share of the signs", "zh": "符号组合的占比"}, lambda: (3,)),
     ),
     misconceptions=(
         Misconception(
@@ -269,7 +269,7 @@ SEEDS = Exercise(
             [MEAN, _two_groups(), _two_groups(), P_VALUE],
             {
                 "en": "You treated the two lists as if nothing joined them.",
-                "zh": "把两列数当成互不相干的了。",
+                "zh": "你把两列数当成互不相干的了。",
             },
             {
                 "en": "On a hard draw both are low. Take the differences first, then their spread.",
@@ -315,8 +315,8 @@ SEEDS = Exercise(
         Misconception(
             "divided by N, not by its root",
             [MEAN, _paired(divisor=8.0), _two_groups() / math.sqrt(DRAWS), P_VALUE],
-            {"en": "You divided by 8, not by its root.", "zh": "除以了 8，没有开平方。"},
-            {"en": "The standard error is s / √8.", "zh": "标准误差是 s / √8。"},
+            {"en": "You divided by 8, not by its root.", "zh": "你除以了 8，应当除以 8 的平方根。"},
+            {"en": "The standard error is s / √8.", "zh": "平均值的标准误是 s / √8。"},
             "https://github.com/nmslib/nmslib/issues/81",
         ),
         Misconception(
@@ -328,14 +328,14 @@ SEEDS = Exercise(
             },
             {
                 "en": "Had B won by as much, you would have believed that too: count both sides.",
-                "zh": "如果 B 赢这么多，你也会相信，所以两边都要数。",
+                "zh": "如果赢这么多的是 B，你同样会下结论，所以两边都要数。",
             },
             "https://github.com/simple-statistics/simple-statistics/issues/469",
         ),
         Misconception(
             "more than seen",
             [MEAN, _paired(), _two_groups(), statistics.mean(abs(value) > sum(DIFFERENCES) for value in _sums())],
-            {"en": "Sums as large as the one seen are left out.", "zh": "漏掉了与实际的和一样大的那些。"},
+            {"en": "Sums as large as the one seen are left out.", "zh": "漏掉了恰好与实际的和一样大的那些。"},
             {"en": "At least as large: ≥, not >.", "zh": "“不小于”，是 ≥，不是 >。"},
             "https://github.com/rasbt/mlxtend/issues/718",
         ),

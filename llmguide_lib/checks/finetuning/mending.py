@@ -130,7 +130,7 @@ DEBUG = Exercise(
         Misconception(
             "bias not frozen",
             _finetune(_freeze_weight),
-            {"en": "The pretrained map's bias still learns.", "zh": "预训练好的线性映射，偏置还在学。"},
+            {"en": "The pretrained map's bias still learns.", "zh": "预训练好的线性映射，它的偏置还在学。"},
             {"en": "A linear map has two parameters.", "zh": "一个线性映射有两个参数。"},
             "https://github.com/modelscope/mcore-bridge/pull/195",
         ),
