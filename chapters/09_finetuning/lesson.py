@@ -991,8 +991,8 @@ assert max(slower.mean(), reminded.mean()) < accuracies("which_library", "full",
 # - **A lower rate** hardly: at 0.3 of it nearly as much is forgotten, and the new task suffers.
 # - **Old exam questions in every batch** (*full and hidden tokens*) keep the old ability nearly whole. It takes twice the time, and at equal steps the new task suffers.
 # - **Fewer numbers.** The last two blocks forget a lot, LoRA less; with its correction in place it too has lost much. (The live LoRA, with 200 labels only, has forgotten *more*; why was not looked into.)
-# - **Taking it off.** LoRA's correction stands beside the weights. Without it the network is the old one to the last bit, as the live lines show. Nothing was forgotten; it was covered.
-# %% [markdown] lang="zh" of="22cac792"
+# - **Taking it off.** LoRA's correction stands beside the weights. Without it the network is the old one again, and its exam the same to the last digit, as the live lines show. Nothing was forgotten; it was covered.
+# %% [markdown] lang="zh" of="f56b600e"
 # 全量微调几乎把原来的本事抹光了：盖住的词元五十个里猜对不到一个。训练中没有任何东西会为此扣分：没有这项本事，新任务的损失照样很低。负责猜词的部分没有得到任何训练信号：
 # 它自己的一层没有动，与词嵌入共用的输出矩阵却跟着词嵌入变了，读到的状态，含义也变了。
 #
