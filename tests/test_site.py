@@ -145,7 +145,7 @@ def test_every_page_opens_without_a_fault_and_fits_the_window(html, page, lang, 
     page.set_viewport_size(size)
     page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
     paths = [path for path in pages(html) if path.startswith(f"{lang}/")]
-    assert len(paths) == 3 + 2 * len(MANIFEST.finished)
+    assert len(paths) == 4 + 2 * len(MANIFEST.finished)
     for path in paths:
         visit(page, path)
         assert page.locator("html").get_attribute("data-theme") == theme
